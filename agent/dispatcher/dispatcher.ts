@@ -1,0 +1,89 @@
+/**
+ * The door of the dispatcher: `handle` gives the records of one reading to the subscriptions they are for; all sinks'
+ * queues, workers and requests are driven from here.
+ *
+ * Promises: no sink waits for another; what all sinks hold together stays within the memory, shared by those that hold
+ * something; a record is settled only by its sink's answer.
+ */
+import type { Clock } from "../clock.ts";
+import type { Taker } from "../collect/taker.ts";
+import type { Memory } from "../memory/memory.ts";
+import type { Records } from "../memory/records.ts";
+import type { Outlet } from "./outlet.ts";
+import { Subscription } from "./subscription.ts";
+
+/** While memory is short, a request without an answer for this long is given up. */
+const STALLED_MS = 5_000;
+/** A sink's share of the memory is never less than this. */
+const SHARE_BYTES_MIN = 64 * 1024;
+/** Part of the memory that queues may pin; chunks that are partly settled, joined lines and rewritten texts take the rest. */
+const QUEUES_SHARE = 0.7;
+
+export class Dispatcher {
+  readonly outlets = new Map<string, Outlet>();
+  readonly #clock: Clock;
+  readonly #queueBytes: number;
+
+  /** `reserveBytes` of the arena are left to requests. */
+  constructor(memory: Memory, clock: Clock, reserveBytes: number) {
+    this.#clock = clock;
+    this.#queueBytes = (memory.arena.freeBytes + memory.arena.usedBytes - reserveBytes) * QUEUES_SHARE;
+  }
+
+  /** Gives records to takers of one pipeline; returns those that had no room. The records are borrowed. */
+  handle(records: Records, takers: readonly Taker[]): Taker[] {
+    return takers.filter((taker) => taker instanceof Subscription && !taker.take(records));
+  }
+
+  /** Bytes that each sink may hold now. */
+  share(): number {
+    let active = 0;
+    for (const outlet of this.outlets.values()) if (outlet.active) active++;
+    return Math.max(SHARE_BYTES_MIN, Math.floor(this.#queueBytes / Math.max(1, active)));
+  }
+
+  /** Starts all requests that can be started. */
+  pump(): void {
+    for (const outlet of this.outlets.values()) outlet.pump();
+  }
+
+  /** When `pump` is due again without anything else happening, by the monotonic clock. */
+  dueAt(): number {
+    let due = Infinity;
+    for (const outlet of this.outlets.values()) due = Math.min(due, outlet.dueAt());
+    return due;
+  }
+
+  /** Reading found no memory: sinks that accept nothing give up what they hold. */
+  relieve(): void {
+    for (const outlet of this.outlets.values()) {
+      outlet.abortOlder(STALLED_MS);
+      if (outlet.stuck) outlet.release();
+    }
+  }
+
+  /**
+   * Takes nothing more into these sinks and sends what they hold, for at most their drainTimeout; then ends what is under way and closes
+   * them. What is left is read again from the Positions.
+   */
+  async drain(outlets: readonly Outlet[]): Promise<void> {
+    await Promise.all(outlets.map((outlet) => this.#drain(outlet)));
+  }
+
+  async #drain(outlet: Outlet): Promise<void> {
+    outlet.stopping = outlet.flushing = true;
+    outlet.pump();
+    let late = false;
+    const timer = this.#clock.after(outlet.settings.dispatcher.drainTimeoutMs, () => {
+      late = true;
+      outlet.notify();
+    });
+    // A sink in trouble is waited for only while an answer may come.
+    while (!late && (outlet.busyWorkers > 0 || (outlet.rows > 0 && !outlet.trouble))) {
+      await outlet.changedOnce();
+      outlet.pump();
+    }
+    timer();
+    await outlet.close();
+  }
+}

@@ -1,0 +1,323 @@
+import assert from "node:assert/strict";
+import type { Socket } from "node:net";
+import { test, type TestContext } from "node:test";
+import { Secret, type HttpAuth } from "../../../crds/config.ts";
+import { realClock, type Clock } from "../../../agent/clock.ts";
+import type { Outcome } from "../../../agent/dispatcher/sink.ts";
+import { HttpClient } from "../../../agent/sinks/http-client.ts";
+import { answering, certificate, connecting, manualClock, type TestServer } from "./support.ts";
+
+const never = new AbortController().signal;
+const secret = (value: string): Secret => new Secret(value, { value });
+
+interface Extra {
+  headers?: Record<string, string>;
+  auth?: HttpAuth;
+  clock?: Clock;
+  ca?: string;
+  requestTimeoutMs?: number;
+}
+
+function clientFor(t: TestContext, url: string, extra: Extra = {}): HttpClient {
+  const { headers = {}, auth, clock = realClock, ca, requestTimeoutMs = 30_000 } = extra;
+  const client = new HttpClient({ url: new URL(url), method: "POST", headers, auth, requestTimeoutMs, ca }, clock);
+  t.after(async () => client.close());
+  return client;
+}
+
+async function outcomeOf(client: HttpClient, body: Uint8Array, signal = never): Promise<Outcome> {
+  const result = await client.send(body, signal);
+  return "kind" in result ? result : client.outcome(result);
+}
+
+async function served(t: TestContext, ...arguments_: Parameters<typeof answering>): Promise<TestServer> {
+  const server = await answering(...arguments_);
+  t.after(async () => server.close());
+  return server;
+}
+
+const body = Buffer.from("hello");
+
+test("a body arrives whole, with its length, the path, the query and the headers", async (t) => {
+  const server = await served(t, (response) => response.writeHead(204).end());
+  const client = clientFor(t, `${server.url}/a/b?c=d`, { headers: { "x-one": "1", "content-type": "text/plain" } });
+  const large = Buffer.alloc(3 << 20, "0123456789");
+  assert.deepEqual(await outcomeOf(client, large), { kind: "delivered" });
+  const [request] = server.received;
+  assert.equal(request?.method, "POST");
+  assert.equal(request.path, "/a/b?c=d");
+  assert.equal(request.headers["x-one"], "1");
+  assert.equal(request.headers["content-length"], String(large.length));
+  assert.ok(request.body.equals(large));
+});
+
+test("connections are used again", async (t) => {
+  const server = await served(t, (response) => setImmediate(() => response.writeHead(200).end("ok")));
+  const client = clientFor(t, server.url);
+  for (let i = 0; i < 20; i++) await outcomeOf(client, body);
+  assert.ok(server.connections <= 4, `${server.connections} connections`);
+  await Promise.all(Array.from({ length: 4 }, async () => outcomeOf(client, body)));
+  assert.ok(server.connections <= 8, `${server.connections} connections`);
+  assert.equal(server.received.length, 24);
+});
+
+test("the status decides", async (t) => {
+  let status = 0;
+  const server = await served(t, (response) => response.writeHead(status, { location: "/x" }).end(`text of ${status}`));
+  const client = clientFor(t, server.url);
+  const cases: [number, Outcome["kind"]][] = [
+    [200, "delivered"],
+    [202, "delivered"],
+    [204, "delivered"],
+    [301, "hold"],
+    [307, "hold"],
+    [400, "split"],
+    [401, "hold"],
+    [403, "hold"],
+    [404, "hold"],
+    [405, "hold"],
+    [408, "retry"],
+    [410, "hold"],
+    [413, "split"],
+    [415, "hold"],
+    [422, "split"],
+    [429, "retry"],
+    [500, "retry"],
+    [501, "retry"],
+    [503, "retry"],
+    [599, "retry"],
+  ];
+  for (const [code, kind] of cases) {
+    status = code;
+    const outcome = await outcomeOf(client, body);
+    assert.equal(outcome.kind, kind, `${code}`);
+    if (outcome.kind === "delivered" || outcome.kind === "reject") continue;
+    assert.match(outcome.reason, new RegExp(`^127\\.0\\.0\\.1:\\d+ answered ${code}.*: text of ${code}`));
+    if (outcome.kind === "retry") assert.ok(!outcome.ambiguous, "an answer came");
+  }
+  assert.equal(server.received.length, cases.length, "redirects are not followed");
+});
+
+test("a reason has the first 200 characters of the reply, on one line", async (t) => {
+  const server = await served(t, (response) => response.writeHead(500).end(`a\r\n\tb\u0007\u001b[31m${"c".repeat(500)}`));
+  const outcome = await outcomeOf(clientFor(t, server.url), body);
+  assert.ok(outcome.kind === "retry");
+  assert.match(outcome.reason, /: a b \[31mc+$/);
+  assert.equal(outcome.reason.split(": ").at(-1)?.length, 200);
+});
+
+test("Retry-After is understood in seconds and as a date by the server's own clock", async (t) => {
+  const clock = manualClock();
+  let headers: Record<string, string> = {};
+  const server = await served(t, (response) => {
+    response.sendDate = false;
+    response.writeHead(429, headers).end();
+  });
+  const client = clientFor(t, server.url, { clock });
+  const cases: [Record<string, string>, number | undefined][] = [
+    [{}, undefined],
+    [{ "retry-after": "0" }, 0],
+    [{ "retry-after": "7" }, 7_000],
+    [{ "retry-after": " 120 " }, 120_000],
+    [{ "retry-after": "999999999" }, 3_600_000],
+    [{ "retry-after": "soon" }, undefined],
+    [{ "retry-after": "-5" }, undefined],
+    [{ "retry-after": "Mon, 23 Nov 2026 10:00:30 GMT" }, 30_000],
+    [{ "retry-after": "Mon, 23 Nov 2026 09:00:00 GMT" }, 0],
+    [{ "retry-after": "Mon, 23 Nov 2026 12:00:30 GMT", date: "Mon, 23 Nov 2026 12:00:00 GMT" }, 30_000],
+  ];
+  for (const [given, afterMs] of cases) {
+    headers = given;
+    const outcome = await outcomeOf(client, body);
+    assert.ok(outcome.kind === "retry");
+    assert.equal(outcome.afterMs, afterMs, JSON.stringify(given));
+  }
+});
+
+test("credentials are sent, and never shown when the server sends them back", async (t) => {
+  const server = await served(t, (response, { headers }) => {
+    const { authorization, "x-api-key": key } = headers;
+    response.writeHead(401).end(`bad: ${authorization} ${String(key)} of hunter2`);
+  });
+  const basic = Buffer.from("shop:hunter2").toString("base64");
+  const cases: [HttpAuth, string][] = [
+    [{ basic: { username: secret("shop"), password: secret("hunter2") } }, `Basic ${basic}`],
+    [{ bearer: secret("hunter2") }, "Bearer hunter2"],
+  ];
+  for (const [auth, sent] of cases) {
+    const outcome = await outcomeOf(clientFor(t, server.url, { auth, headers: { "X-Api-Key": "k-123" } }), body);
+    assert.equal(server.received.at(-1)?.headers.authorization, sent);
+    assert.ok(outcome.kind === "hold");
+    assert.match(outcome.reason, /bad: \w+ \*\*\* \*\*\* of \*\*\*$/);
+  }
+});
+
+test("nobody listening is a retry that is not ambiguous", async (t) => {
+  const server = await answering((response) => response.end());
+  await server.close();
+  const outcome = await outcomeOf(clientFor(t, server.url), body);
+  assert.ok(outcome.kind === "retry");
+  assert.ok(!outcome.ambiguous);
+  assert.match(outcome.reason, /^127\.0\.0\.1:\d+: .*ECONNREFUSED/);
+});
+
+test("a name that does not resolve is a retry that is not ambiguous", async (t) => {
+  const outcome = await outcomeOf(clientFor(t, "http://nowhere.invalid/"), body);
+  assert.ok(outcome.kind === "retry");
+  assert.ok(!outcome.ambiguous);
+  assert.match(outcome.reason, /^nowhere\.invalid: .*(ENOTFOUND|EAI_AGAIN)/);
+});
+
+test("a reset in the middle of the body, and one after it, are ambiguous", async (t) => {
+  for (const bytes of [1, 1_000_000]) {
+    let seen = 0;
+    const server = await connecting((socket) =>
+      socket.on("data", (chunk) => {
+        seen += chunk.length;
+        if (seen >= bytes) socket.resetAndDestroy();
+      }),
+    );
+    t.after(async () => server.close());
+    const outcome = await outcomeOf(clientFor(t, server.url), Buffer.alloc(1_000_000));
+    assert.ok(outcome.kind === "retry" && outcome.ambiguous, JSON.stringify(outcome));
+  }
+});
+
+test("a connection closed without an answer is ambiguous", async (t) => {
+  const server = await connecting((socket) => socket.on("data", () => socket.end()));
+  t.after(async () => server.close());
+  const outcome = await outcomeOf(clientFor(t, server.url), body);
+  assert.ok(outcome.kind === "retry" && outcome.ambiguous);
+});
+
+test("an answer that never comes is ambiguous after the time limit, and its connection is closed", async (t) => {
+  const clock = manualClock();
+  const { promise: arrived, resolve: arrive } = Promise.withResolvers<void>();
+  const server = await served(t, () => arrive());
+  const client = clientFor(t, server.url, { clock });
+  const sending = outcomeOf(client, body);
+  await arrived;
+  clock.advance(29_999);
+  assert.equal(clock.waiting, 1);
+  clock.advance(1);
+  const outcome = await sending;
+  assert.ok(outcome.kind === "retry" && outcome.ambiguous);
+  assert.match(outcome.reason, /no answer within 30000 ms/);
+  assert.equal(clock.waiting, 0);
+});
+
+test("a server that never takes the body runs into the same time limit", async (t) => {
+  const clock = manualClock();
+  const { promise: connected, resolve: connect } = Promise.withResolvers<void>();
+  const server = await connecting((socket) => {
+    socket.pause();
+    connect();
+  });
+  t.after(async () => server.close());
+  const sending = outcomeOf(clientFor(t, server.url, { clock }), Buffer.alloc(16 << 20));
+  await connected;
+  await new Promise(setImmediate);
+  clock.advance(30_000);
+  const outcome = await sending;
+  assert.ok(outcome.kind === "retry", JSON.stringify(outcome));
+});
+
+test("an abort ends a request at once, as an ambiguous retry, and closes its connection", async (t) => {
+  const { promise: arrived, resolve: arrive } = Promise.withResolvers<void>();
+  const server = await served(t, () => arrive());
+  const abort = new AbortController();
+  const sending = outcomeOf(clientFor(t, server.url), body, abort.signal);
+  await arrived;
+  abort.abort();
+  const outcome = await sending;
+  assert.ok(outcome.kind === "retry" && outcome.ambiguous);
+  assert.match(outcome.reason, /stopped/);
+});
+
+test("a signal that is aborted already sends nothing", async (t) => {
+  const server = await served(t, (response) => response.end());
+  const outcome = await outcomeOf(clientFor(t, server.url), body, AbortSignal.abort());
+  assert.ok(outcome.kind === "retry");
+  assert.equal(server.received.length, 0);
+});
+
+test("an accepting head counts, whatever becomes of the reply's body", async (t) => {
+  const server = await served(t, (response) => {
+    response.writeHead(200, { "content-length": 1000 });
+    response.write("half", () => response.destroy());
+  });
+  assert.deepEqual(await outcomeOf(clientFor(t, server.url), body), { kind: "delivered" });
+});
+
+test("a reply without end is read up to 64 KiB", async (t) => {
+  const server = await served(t, (response) => {
+    response.writeHead(400);
+    const more = (): void => void (response.writable && response.write("x".repeat(10_000), more));
+    more();
+  });
+  const client = clientFor(t, server.url);
+  const result = await client.send(body, never);
+  assert.ok(!("kind" in result));
+  assert.equal(result.status, 400);
+  assert.equal(result.text.length, 65_536);
+});
+
+test("an answer before the body was taken closes the connection: what is laid into that memory next is not sent", async (t) => {
+  const { promise: connected, resolve: connect } = Promise.withResolvers<Socket>();
+  const server = await connecting((socket) => {
+    connect(socket);
+    socket.once("data", () => {
+      socket.pause();
+      socket.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    });
+  });
+  t.after(async () => server.close());
+  const memory = Buffer.alloc(32 << 20, "a");
+  assert.deepEqual(await outcomeOf(clientFor(t, server.url), memory), { kind: "delivered" });
+  memory.fill("b");
+  const socket = await connected;
+  let bytes = 0;
+  socket.on("data", (chunk) => {
+    bytes += chunk.length;
+    assert.equal(chunk.indexOf("b"), -1);
+  });
+  socket.resume();
+  await new Promise((resolve) => socket.on("close", resolve));
+  assert.ok(bytes < memory.length);
+});
+
+test("a certificate that nobody vouches for, or of another name, is a hold; a trusted one delivers", async (t) => {
+  const server = await served(t, (response) => response.writeHead(204).end(), true);
+  const unknown = await outcomeOf(clientFor(t, server.url), body);
+  assert.ok(unknown.kind === "hold");
+  assert.match(unknown.reason, /^127\.0\.0\.1:\d+: .*SELF_SIGNED/);
+  const other = await outcomeOf(clientFor(t, server.url.replace("127.0.0.1", "127.0.0.2"), { ca: certificate.cert }), body);
+  assert.notEqual(other.kind, "delivered");
+  assert.equal(server.received.length, 0);
+  const trusted = await outcomeOf(clientFor(t, server.url, { ca: certificate.cert }), Buffer.alloc(1 << 20, "z"));
+  assert.deepEqual(trusted, { kind: "delivered" });
+  assert.equal(server.received[0]?.body.length, 1 << 20);
+});
+
+test("https to a server without TLS, and http to one with it, hold and say so", async (t) => {
+  const plain = await served(t, (response) => response.end());
+  const hold = await outcomeOf(clientFor(t, plain.url.replace("http:", "https:")), body);
+  assert.equal(hold.kind, "hold", JSON.stringify(hold));
+  const go = await served(t, (response) => response.writeHead(400).end("Client sent an HTTP request to an HTTPS server.\n"));
+  assert.equal((await outcomeOf(clientFor(t, go.url), body)).kind, "hold");
+});
+
+test("what is no HTTP server is a hold", async (t) => {
+  const server = await connecting((socket) => socket.end("SSH-2.0-OpenSSH_9.2\r\n"));
+  t.after(async () => server.close());
+  const outcome = await outcomeOf(clientFor(t, server.url), body);
+  assert.equal(outcome.kind, "hold", JSON.stringify(outcome));
+});
+
+test("close lets go of every connection", async (t) => {
+  const server = await served(t, (response) => response.writeHead(204).end());
+  const client = clientFor(t, server.url);
+  await Promise.all([outcomeOf(client, body), outcomeOf(client, body)]);
+  await client.close();
+  while (server.connections > 0) await new Promise(setImmediate);
+});
