@@ -78,7 +78,9 @@ const lokiNames = (itemsMax: number) =>
 
 export const loki = z
   .strictObject({
-    url: url().meta({ description: "Loki's address, such as http://loki:3100." }),
+    url: url().meta({
+      description: "Loki's address, such as http://loki:3100; the push path is added where it does not end with it.",
+    }),
     tenant: z
       .string()
       .max(150)

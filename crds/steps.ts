@@ -58,7 +58,10 @@ const redact = atLeastOne(
           replacement: z
             .string()
             .max(STRING_CHARS_MAX)
-            .meta({ description: "What takes its place, as literal text." })
+            .meta({
+              description:
+                "What takes its place; $1 and $<name> stand for groups of the pattern, $& for all of it, $$ for a dollar sign.",
+            })
             .prefault("***"),
         }),
       )

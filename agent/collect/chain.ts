@@ -10,7 +10,7 @@
  * Files are known by node (device and inode) while we run, and by the hash of their first bytes across restarts.
  */
 import type { Clock } from "../clock.ts";
-import { hasCode, type Disk, type Entry } from "../disk.ts";
+import { hasCode, type Disk, type Entry, type FileStat } from "../disk.ts";
 import type { Descriptors, Openable } from "./descriptors.ts";
 import { IDENTITY_BYTES, identify, type Identity } from "./identity.ts";
 import type { Source } from "./source.ts";
@@ -102,16 +102,18 @@ export class Chain {
 
   /** What the journal keeps; files that are empty are left out: nothing can stand in them. */
   saved(): SavedFile[] {
-    for (const file of this.files) this.#identify(file);
-    return this.files
-      .filter((file) => file.identity)
-      .map(({ identity, base, size, sealed }) => ({
-        hash: identity!.hash,
-        length: identity!.length,
-        base: Number.isNaN(base) ? -1 : base,
-        size,
-        sealed,
-      }));
+    const saved: SavedFile[] = [];
+    let after = NaN;
+    for (const file of this.files) {
+      this.#identify(file);
+      const base = Number.isNaN(file.base) ? after : file.base;
+      // Behind an empty file the base is known although that is not sealed.
+      after = file.size === 0 ? base : NaN;
+      if (!file.identity) continue;
+      const { size, sealed } = file;
+      saved.push({ ...file.identity, base: Number.isNaN(base) ? -1 : base, size, sealed });
+    }
+    return saved;
   }
 
   /** Linear offset of the oldest byte known. */
@@ -128,31 +130,29 @@ export class Chain {
 
   /** Reads the directory: finds new, renamed, truncated and vanished files. Pass the entries when they are at hand. */
   refresh(entries: readonly Entry[] = this.#disk.list(this.directory) ?? []): void {
-    const now = this.#clock.now();
     const unnamed = new Set(this.files);
+    let found: { path: string; stat: FileStat }[] = [];
     for (const name of orderedNames(entries, this.name)) {
       const path = `${this.directory}/${name}`;
       const stat = this.#disk.stat(path);
       if (!stat) continue;
-      let file = this.files.find((known) => known.node === stat.node);
-      if (file && stat.size < file.size) {
-        this.#abandon(file, "TruncatedBeforeRead");
-        file = undefined;
+      const file = this.#known(path, stat, unnamed);
+      if (!file) {
+        found.push({ path, stat });
+        continue;
       }
-      file ??= this.#recognise(path, stat.node, unnamed);
-      if (file) {
-        file.path = path;
-        file.node = stat.node;
-        file.gone = false;
-        file.missingSince = undefined;
-        this.#grow(file, stat.size);
-        unnamed.delete(file);
-      } else if (this.files.length < FILES_MAX) {
-        this.#append(path, stat.node, stat.size, stat.modifiedMs);
-      }
+      file.path = path;
+      file.node = stat.node;
+      file.gone = false;
+      file.missingSince = undefined;
+      this.#grow(file, stat.size);
+      unnamed.delete(file);
+      // What is older than a file that we know was empty or settled when it was forgotten.
+      found = [];
     }
+    for (const { path, stat } of found) if (this.files.length < FILES_MAX) this.#append(path, stat);
     for (const file of unnamed) {
-      file.missingSince ??= now;
+      file.missingSince ??= this.#clock.now();
       file.gone = true;
     }
   }
@@ -237,7 +237,7 @@ export class Chain {
     return 0;
   }
 
-  #append(path: string, node: string, size: number, modifiedMs: number): void {
+  #append(path: string, { node, size, modifiedMs }: FileStat): void {
     const now = this.#clock.now();
     const old = this.#clock.wall() - modifiedMs > SEAL_OLD_MS;
     const last = this.files.at(-1);
@@ -247,6 +247,15 @@ export class Chain {
       ...{ grewAt: old ? -Infinity : now, identity: undefined, missingSince: undefined, lostReason: "RotatedBeforeRead" },
     });
     this.version++;
+  }
+
+  /** The known file behind a name: the one with its node, or one whose first bytes it has. */
+  #known(path: string, stat: FileStat, unnamed: Set<LogFile>): LogFile | undefined {
+    const file = this.files.find((known) => known.node === stat.node);
+    if (!file) return this.#recognise(path, stat.node, unnamed);
+    if (stat.size >= file.size) return file;
+    this.#abandon(file, "TruncatedBeforeRead");
+    return undefined;
   }
 
   /** A known file without a name whose first bytes are those of the file at `path`. */

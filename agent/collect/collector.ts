@@ -76,7 +76,8 @@ export class Collector {
   readonly #followed = new Map<string, Followed>();
   /** Chains that are read in turns, in the order of their turns. */
   readonly #active = new Set<Followed>();
-  readonly #watchedAbove = new Map<string, () => void>();
+  /** Directories in which new ones appear, with what ends their watch; undefined: it has told of something and is over. */
+  readonly #watchedAbove = new Map<string, (() => void) | undefined>();
   /** The last turn could not read for want of memory. */
   short = false;
   #scanDue = true;
@@ -172,18 +173,25 @@ export class Collector {
     const { disk, clock, log } = this.#world;
     this.#scanDue = false;
     this.#scannedAt = clock.now();
+    for (const [path, stop] of this.#watchedAbove) if (!stop) this.#watchAbove(path);
     const layout = readLayout(disk, this.#settings.logsDir, (path, error) =>
       log.warn("can't list a log directory", { path, reason: String(error) }),
     );
-    const above = new Set(layout.above);
+    const seen = new Set<string>();
+    // A container's directory stands before its first log file.
+    const empty = layout.containers.filter((directory) => !this.#scanContainer(directory, seen));
+    const above = new Set([...layout.above, ...empty]);
     for (const [path, stop] of this.#watchedAbove) {
       if (above.has(path)) continue;
-      stop();
+      stop?.();
       this.#watchedAbove.delete(path);
     }
-    for (const path of above) this.#watchAbove(path);
-    const seen = new Set<string>();
-    for (const directory of layout.containers) this.#scanContainer(directory, seen);
+    for (const path of above) {
+      if (this.#watchedAbove.has(path)) continue;
+      this.#watchAbove(path);
+      // What came between the listing and the watch is found by listing once more.
+      this.#scanDue = true;
+    }
     for (const followed of this.#followed.values()) {
       if (!seen.has(followed.chain.source.id)) this.#unseen(followed);
       else followed.chain.release(followed.cursors.oldest(), false);
@@ -192,7 +200,7 @@ export class Collector {
   }
 
   close(): void {
-    for (const stop of this.#watchedAbove.values()) stop();
+    for (const stop of this.#watchedAbove.values()) stop?.();
     for (const followed of this.#followed.values()) {
       followed.unwatch?.();
       for (const cursor of followed.cursors.all) cursor.decoder.drop();
@@ -202,25 +210,25 @@ export class Collector {
   }
 
   #watchAbove(path: string): void {
-    if (this.#watchedAbove.has(path)) return;
     const stop = this.#world.watcher.once(path, () => {
-      this.#watchedAbove.delete(path);
+      this.#watchedAbove.set(path, undefined);
       this.#scanDue = true;
       this.#hooks.wake();
     });
     this.#watchedAbove.set(path, stop);
   }
 
-  #scanContainer(directory: string, seen: Set<string>): void {
+  /** Brings the chains of one container up to date; false: it has no log files. */
+  #scanContainer(directory: string, seen: Set<string>): boolean {
     const { disk, log } = this.#world;
     let container;
     try {
       container = readContainer(disk, directory, this.#settings.node);
     } catch (error) {
       log.warn("can't list a log directory", { path: directory, reason: String(error) });
-      return;
+      return false;
     }
-    if (!container) return;
+    if (!container) return false;
     container.instances.forEach(({ name, source }, index) => {
       seen.add(source.id);
       const over = index < container.instances.length - 1;
@@ -233,6 +241,7 @@ export class Collector {
       if (over) chain.ended = true;
       if (chain.end !== end || chain.version !== version || chain.ended !== ended) this.#wake(followed);
     });
+    return container.instances.length > 0;
   }
 
   #follow(container: Container, name: string, source: Source, over: boolean): void {

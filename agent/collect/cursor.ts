@@ -48,9 +48,9 @@ export class Cursors {
     this.#decoder = decoder;
   }
 
-  /** Puts a taker at a linear offset; its counts are the caller's business. */
-  place(taker: Taker, at: number): Cursor {
-    let cursor = this.all.find((other) => other.at === at && other.decoder.openAt === Infinity);
+  /** Puts a taker at a linear offset, not on the cursor `but`; its counts are the caller's business. */
+  place(taker: Taker, at: number, but?: Cursor): Cursor {
+    let cursor = this.all.find((other) => other !== but && other.at === at && other.decoder.openAt === Infinity);
     if (!cursor) {
       cursor = new Cursor(this.chain, this.#decoder(), at);
       this.all.push(cursor);
@@ -77,7 +77,7 @@ export class Cursors {
       cursor.takers.delete(taker);
       taker.ahead += cursor.at - origin - openRaw;
       taker.rewound(origin);
-      return this.place(taker, origin);
+      return this.place(taker, origin, cursor);
     });
     this.#dropEmpty(cursor);
     return places;

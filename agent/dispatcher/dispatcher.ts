@@ -44,7 +44,7 @@ export class Dispatcher {
 
   /** Starts all requests that can be started. */
   pump(): void {
-    for (const outlet of this.outlets.values()) outlet.pump();
+    for (const outlet of this.outlets.values()) if (!outlet.stopping) outlet.pump();
   }
 
   /** When `pump` is due again without anything else happening, by the monotonic clock. */
@@ -63,27 +63,29 @@ export class Dispatcher {
   }
 
   /**
-   * Takes nothing more into these sinks and sends what they hold, for at most their drainTimeout; then ends what is under way and closes
-   * them. What is left is read again from the Positions.
+   * Takes nothing more into these sinks, sends what they hold for half of their drainTimeout, waits the other half for answers that are
+   * still to come; then ends what is under way and closes them. What is left is read again from the Positions.
    */
   async drain(outlets: readonly Outlet[]): Promise<void> {
     await Promise.all(outlets.map((outlet) => this.#drain(outlet)));
   }
 
   async #drain(outlet: Outlet): Promise<void> {
+    const half = outlet.settings.dispatcher.drainTimeoutMs / 2;
+    let halves = 0;
+    const pass = (): void => {
+      halves++;
+      outlet.notify();
+    };
+    const timers = [this.#clock.after(half, pass), this.#clock.after(2 * half, pass)];
     outlet.stopping = outlet.flushing = true;
     outlet.pump();
-    let late = false;
-    const timer = this.#clock.after(outlet.settings.dispatcher.drainTimeoutMs, () => {
-      late = true;
-      outlet.notify();
-    });
     // A sink in trouble is waited for only while an answer may come.
-    while (!late && (outlet.busyWorkers > 0 || (outlet.rows > 0 && !outlet.trouble))) {
+    while (halves < 2 && (outlet.busyWorkers > 0 || (halves < 1 && outlet.rows > 0 && !outlet.trouble))) {
       await outlet.changedOnce();
-      outlet.pump();
+      if (halves < 1) outlet.pump();
     }
-    timer();
+    for (const cancel of timers) cancel();
     await outlet.close();
   }
 }

@@ -104,7 +104,7 @@ export class Outlet implements Host {
   bytes = 0;
   /** Send what there is without waiting for a full batch. */
   flushing = false;
-  /** Take nothing more. */
+  /** Take nothing more; the sink is about to close. */
   stopping = false;
   /** Why nothing is accepted; undefined: the last answer was good. */
   trouble: { kind: "backoff" | "hold"; reason: string; since: number; failures: number } | undefined;
@@ -244,6 +244,7 @@ export class Outlet implements Host {
   /** Ends everything that is under way and lets go of the sink. */
   async close(): Promise<void> {
     this.stopping = true;
+    this.notify();
     for (const worker of this.workers) worker.abort?.abort();
     while (this.busyWorkers > 0) await this.changedOnce();
     await this.#sink.close();
@@ -407,7 +408,10 @@ export class Outlet implements Host {
       dead.push({ range, row, reason });
     }
     const letters = dead.map(({ range, row, reason }) => this.#letter(range, row, reason, 1));
-    if (!(await this.#keep(worker, letters))) return "stop";
+    if (!(await this.#keep(worker, letters))) {
+      this.counts.repeated += load.rows - dead.length;
+      return "stop";
+    }
     this.#recovered();
     const name = this.deadLetters ? "deadLettered" : "dropped/Rejected";
     for (const range of load.ranges) {
@@ -451,23 +455,33 @@ export class Outlet implements Host {
     return deadLetter(this.memory, subscription.chain.source, portion.records, row, details);
   }
 
-  /** Writes dead letters; false: it can't be written, and the sink holds. */
+  /**
+   * Keeps dead letters. While they can't be written the sink holds, and so does this load: what else of it was stored must not be sent
+   * again. False: the sink is closing, nothing was kept.
+   */
   async #keep(worker: Worker, letters: readonly DeadLetter[]): Promise<boolean> {
     if (letters.length === 0) return true;
+    const { pipeline, name } = this.settings;
+    const { deadLetters } = this;
     const first = JSON.parse(letters[0]!.json) as { deadLetter: { reason: string } };
-    this.#world.log.error(this.deadLetters ? "records were dead-lettered" : "records were dropped", {
-      ...{ pipeline: this.settings.pipeline, sink: this.settings.name, records: letters.length },
-      reason: first.deadLetter.reason,
+    this.#world.log.error(deadLetters ? "records were dead-lettered" : "records were dropped", {
+      ...{ pipeline, sink: name, records: letters.length, reason: first.deadLetter.reason },
     });
-    if (!this.deadLetters) return true;
+    if (!deadLetters) return true;
     worker.state = "dead-lettering";
-    try {
-      for (const evicted of await this.deadLetters.add(letters)) this.#world.evicted(this, evicted);
-      return true;
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      this.#failed("hold", `the dead-letter queue can't be written: ${why}`, undefined);
-      return false;
+    for (;;) {
+      try {
+        for (const evicted of await deadLetters.add(letters)) this.#world.evicted(this, evicted);
+        return true;
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error);
+        this.#failed("hold", `the dead-letter queue can't be written: ${why}`, undefined);
+      }
+      if (this.stopping) return false;
+      await Promise.race([
+        new Promise<void>((resolve) => this.#world.clock.after(this.until - this.now(), resolve)),
+        this.changedOnce(),
+      ]);
     }
   }
 

@@ -17,7 +17,7 @@ export function levelOf(bits: number): Level {
 }
 
 /** Renders what a record of `source` and class `bits` has in common with its like. */
-export type Render = (source: Source, bits: number) => string;
+export type Render = (source: Source, bits: number) => string | Buffer;
 
 /** By source and class. */
 export class Tails {
@@ -32,8 +32,12 @@ export class Tails {
   of(source: Source, bits: number): Buffer {
     let classes = this.#bySource.get(source);
     if (!classes) this.#bySource.set(source, (classes = new Array<undefined>(CLASSES).fill(undefined)));
-    return (classes[bits] ??= Buffer.from(this.#render(source, bits), "utf8"));
+    return (classes[bits] ??= asBytes(this.#render(source, bits)));
   }
+}
+
+function asBytes(rendered: string | Buffer): Buffer {
+  return typeof rendered === "string" ? Buffer.from(rendered, "utf8") : rendered;
 }
 
 /** The members of the NDJSON record behind `text`, each with its comma; absent ones are left out. */

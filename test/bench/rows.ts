@@ -18,7 +18,7 @@ export interface Row {
 export interface Figures {
   mibPerCpuSecond: number | undefined;
   mibPerSecond: number | undefined;
-  cores: number;
+  cores: number | undefined;
   /** CPU time of the raw limit for the same work, divided by ours: 1 is the limit. */
   ofRaw: number | undefined;
   lagSeconds: number | undefined;
@@ -51,7 +51,7 @@ export function figures(row: Row, rows: Row[]): Figures {
   return {
     mibPerCpuSecond: moving ? middle((result) => mib(result) / result.cpuSeconds) : undefined,
     mibPerSecond: moving ? middle((result) => mib(result) / result.wallSeconds) : undefined,
-    cores: middle(cores),
+    cores: row.scenario === "kill" ? undefined : middle(cores),
     ofRaw: comparable ? median(limit.map(cost)) / middle(cost) : undefined,
     lagSeconds: row.scenario === "steady" ? middle((result) => result.lagSeconds) : undefined,
     peakRssMiB: middle((result) => result.peakRssMiB),
@@ -105,8 +105,8 @@ export function judge(row: Row, rows: Row[], looser = 1): Verdict[] {
     verdicts.push({ scenario: row.scenario, what, value, bound: `≤ ${round(bound)}`, kind, met: value <= bound });
   };
   if (row.scenario === "catchup") atLeast("MiB per CPU-second", f.mibPerCpuSecond ?? 0, 150 / looser);
-  if (row.scenario === "steady") atMost("time", "cores", f.cores, 0.2 * looser);
-  if (row.scenario === "idle") atMost("time", "cores", f.cores, 0.02 * looser);
+  if (row.scenario === "steady") atMost("time", "cores", f.cores ?? Number.NaN, 0.2 * looser);
+  if (row.scenario === "idle") atMost("time", "cores", f.cores ?? Number.NaN, 0.02 * looser);
   const memory = memorySlack * ((f.idleRssMiB ?? Number.NaN) + memoryLimitMiB);
   if (row.scenario === "catchup") atMost("memory", "peak RSS MiB", f.peakRssMiB, memory);
   if (row.scenario === "sinkdown") atMost("memory", "peak RSS MiB while down", f.downPeakRssMiB ?? Number.NaN, memory);
@@ -132,7 +132,7 @@ export function table(rows: Row[]): string {
         row.agent,
         show(f.mibPerCpuSecond),
         show(f.mibPerSecond),
-        f.cores.toFixed(row.scenario === "idle" ? 4 : 3),
+        show(f.cores, row.scenario === "idle" ? 4 : 3),
         show(f.ofRaw, 2),
         show(f.lagSeconds, 2),
         show(f.downPeakRssMiB ?? f.peakRssMiB, 0),

@@ -13,6 +13,7 @@ import { faults, figures, judge, type Row, table, type Verdict } from "./rows.ts
 const root = join(import.meta.dirname, "..", "..");
 const gateLooser = 3;
 const restSeconds = 5;
+const burstMiB = 64; // written at once before every second life of the kill scenario
 const textBytes = 200; // with the CRI head and the newline 241 bytes a line
 
 /** What each scenario sets; the rest is common to all. */
@@ -34,7 +35,7 @@ function settings(scenario: ScenarioName, options: Options): Partial<Spec> {
         files: 10,
         rateLines: 10_000,
         kills: options.kills,
-        burstMiB: 32,
+        burstMiB,
         limitSeconds: 120 + options.kills * 15,
       };
   }
@@ -180,7 +181,8 @@ async function main(): Promise<number> {
   }
   const missing = process.platform === "linux" ? skipWithoutGo() : "reads /proc, so it runs on Linux only";
   if (missing !== false) throw new Error(`the bench ${missing}`);
-  const needMiB = 512 + (options.scenarios.some(isWaiting) ? options.mib : 0);
+  const kill = options.scenarios.includes("kill") ? (options.kills / 2) * burstMiB : 0;
+  const needMiB = 256 + kill + (options.scenarios.some(isWaiting) ? options.mib : 0);
   const disk = statfsSync(tmpdir());
   const freeMiB = (disk.bavail * disk.bsize) / 2 ** 20;
   if (freeMiB < needMiB) throw new Error(`needs ${needMiB} MiB in ${tmpdir()}, where ${Math.floor(freeMiB)} are free`);

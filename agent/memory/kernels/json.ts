@@ -47,7 +47,8 @@ export function escape(out: usize, p: usize, end: usize): usize {
     const long = (<u32>i8x16.bitmask(v128.and(control, i8x16.eq(short, i8x16.splat(0))))) & set;
     const n = left < 16 ? left : 16;
     if (long) {
-      out = escapeEach(out, p, p + n);
+      // Byte for byte: the block may begin or end inside a sequence.
+      for (let at = p; at < p + n; ++at) out = escapeByte(out, load<u8>(at));
     } else {
       const letters = v128.bitselect(short, bytes, control);
       const low = i8x16.shuffle(letters, backslash, 0, 1, 2, 3, 4, 5, 6, 7, 16, 16, 16, 16, 16, 16, 16, 16);

@@ -19,8 +19,9 @@ export function utf8(block: usize, cap: u32, from: u32, to: u32): u32 {
 
 /** Whether [p, end) is valid UTF-8. */
 export function isUtf8(p: usize, end: usize): bool {
-  // The first block has nothing before it; every later one reads what is before it again, at odd addresses. The last
-  // block, which may be empty, sees zeros behind the end, so that an unfinished sequence is followed by something wrong.
+  // The first block has nothing before it; every later one reads what is before it again, at odd addresses. Behind the
+  // end the last block, which may be empty, has zeros, so that an unfinished sequence is followed by something wrong;
+  // only the first of them counts, because what lies before the others is not text.
   const none = i8x16.splat(0);
   let block = upTo(v128.load(p), p, end);
   let bad = faults(
@@ -34,12 +35,12 @@ export function isUtf8(p: usize, end: usize): bool {
     block = v128.load(p);
     if (i8x16.bitmask(v128.or(block, three)) == 0) continue;
     block = upTo(block, p, end);
-    bad = v128.or(bad, faults(block, v128.load(p - 1), v128.load(p - 2), three));
+    bad = v128.or(bad, upTo(faults(block, v128.load(p - 1), v128.load(p - 2), three), p, end + 1));
   }
   return !v128.any_true(bad);
 }
 
-/** The block that was loaded from p with zeros for what lies behind the end. */
+/** The 16 bytes that belong to p with zeros for those from `end` on. */
 function upTo(block: v128, p: usize, end: usize): v128 {
   const left = end - p;
   if (left >= 16) return block;

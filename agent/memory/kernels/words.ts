@@ -62,12 +62,12 @@ function add(kind: u32, words: string): void {
 }
 
 add(KEY, "level lvl severity log.level log_level loglevel @level levelname severity_text severitytext");
-add(TRACE, "trace trc trce verbose vrb");
-add(DEBUG, "debug dbg dbug");
+add(TRACE, "trace trc trce trac verbose vrb");
+add(DEBUG, "debug dbg dbug debu");
 add(INFO, "info inf information informational notice");
 add(WARN, "warn warning wrn");
-add(ERROR, "error err eror severe");
-add(FATAL, "fatal ftl critical crit panic pnc dpanic emerg emergency alert");
+add(ERROR, "error err eror erro severe");
+add(FATAL, "fatal ftl fata critical crit panic pnc pani dpanic emerg emergency alert");
 add(TRACE | VALUE, "t");
 add(DEBUG | VALUE, "d");
 add(INFO | VALUE, "i n");

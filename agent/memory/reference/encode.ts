@@ -85,14 +85,14 @@ export function lokiWrite(
   return out;
 }
 
-/** Writes what `encode` makes of each row until one does not fit; returns the next row. */
+/** Writes what `encode` makes of each row until one does not fit; returns the next row and counts what was replaced. */
 function writeRows(
   views: Views,
   out: number,
   outEnd: number,
   [block, cap, verdicts, keys, key, mask, from, to]: Rows,
   encode: (row: number) => Buffer,
-): number {
+): { next: number; replaced: number } {
   let replaced = 0;
   let next = to;
   for (const row of wanted(views, block, cap, verdicts, keys, key, mask, from, to)) {
@@ -105,14 +105,21 @@ function writeRows(
     if (get(views, block, cap, BITS, row) & BROKEN_UTF8) replaced++;
   }
   setResult(views, R_OUT, out);
-  setResult(views, R_REPLACED, replaced);
+  return { next, replaced };
+}
+
+/** The same for encoders that replace bytes. */
+function writeReplaced(...args: Parameters<typeof writeRows>): number {
+  const { next, replaced } = writeRows(...args);
+  setResult(args[0], R_REPLACED, replaced);
   return next;
 }
 
 /** Bytes of the pair (address, length) of a row's class. */
 function ofClass({ bytes, words }: Views, pairs: number, bits: number): Buffer {
   const pair = (pairs >> 2) + (bits & CLASS_MASK) * 2;
-  return bytes.subarray(words[pair]!, words[pair]! + words[pair + 1]!);
+  const start = words[pair]!;
+  return bytes.subarray(start, start + words[pair + 1]!);
 }
 
 export function lokiJson(
@@ -122,7 +129,7 @@ export function lokiJson(
   ...args: [...rows: Rows, tail: number, tailLength: number]
 ): number {
   const [block, cap, verdicts, keys, key, mask, from, to, tail, tailLength] = args;
-  return writeRows(views, out, outEnd, [block, cap, verdicts, keys, key, mask, from, to], (row) => {
+  return writeReplaced(views, out, outEnd, [block, cap, verdicts, keys, key, mask, from, to], (row) => {
     const seconds = BigInt(get(views, block, cap, SECONDS, row));
     const time = String(seconds * 1_000_000_000n + BigInt(get(views, block, cap, NANOS, row)));
     const text = JSON.stringify(textOf(views, block, cap, row).toString());
@@ -138,7 +145,7 @@ export function ndjson(
   ...args: [...rows: Rows, tails: number, separator: number]
 ): number {
   const [block, cap, verdicts, keys, key, mask, from, to, tails, separator] = args;
-  return writeRows(views, out, outEnd, [block, cap, verdicts, keys, key, mask, from, to], (row) => {
+  return writeReplaced(views, out, outEnd, [block, cap, verdicts, keys, key, mask, from, to], (row) => {
     const bits = get(views, block, cap, BITS, row);
     const time = formatTime(get(views, block, cap, SECONDS, row), get(views, block, cap, NANOS, row));
     const text = JSON.stringify(textOf(views, block, cap, row).toString());
@@ -156,10 +163,9 @@ export function ndjson(
 
 export function text(views: Views, out: number, outEnd: number, ...args: [...rows: Rows, heads: number]): number {
   const [block, cap, verdicts, keys, key, mask, from, to, heads] = args;
-  const next = writeRows(views, out, outEnd, [block, cap, verdicts, keys, key, mask, from, to], (row) => {
+  return writeRows(views, out, outEnd, [block, cap, verdicts, keys, key, mask, from, to], (row) => {
     const line = views.bytes.subarray(get(views, block, cap, START, row), get(views, block, cap, END, row));
     const head = heads ? ofClass(views, heads, get(views, block, cap, BITS, row)) : Buffer.alloc(0);
     return Buffer.concat([head, line, Buffer.from("\n")]);
-  });
-  return next;
+  }).next;
 }

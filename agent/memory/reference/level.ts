@@ -16,12 +16,12 @@ const words = new Map<string, Word>();
 function add(level: Level, place: Place, list: string): void {
   for (const word of list.split(" ")) words.set(word, { level, place });
 }
-add("trace", "any", "trace trc trce verbose vrb");
-add("debug", "any", "debug dbg dbug");
+add("trace", "any", "trace trc trce trac verbose vrb");
+add("debug", "any", "debug dbg dbug debu");
 add("info", "any", "info inf information informational notice");
 add("warn", "any", "warn warning wrn");
-add("error", "any", "error err eror severe");
-add("fatal", "any", "fatal ftl critical crit panic pnc dpanic emerg emergency alert");
+add("error", "any", "error err eror erro severe");
+add("fatal", "any", "fatal ftl fata critical crit panic pnc pani dpanic emerg emergency alert");
 add("trace", "value", "t");
 add("debug", "value", "d");
 add("info", "value", "i n");
@@ -109,7 +109,8 @@ function bracketLevel(rest: string): Level | undefined {
 }
 
 function bareLevel(text: string, at: number): Level | undefined {
-  const [whole, word] = /^([A-Z]{1,16})((?<=DEBUG|DBG|DBUG|FINE|CONFIG)[1-5])?(?![a-zA-Z])/.exec(text.slice(at)) ?? [];
+  const [whole, word] =
+    /^([A-Z]{1,16})((?<=DEBUG|DBG|DBUG|DEBU|FINE|CONFIG)[1-5])?(?![a-zA-Z])/.exec(text.slice(at)) ?? [];
   if (whole === undefined) return undefined;
   const next = text[at + whole.length];
   const level = next === ":" ? wordAt(word, "any", "colon", "careful") : wordAt(word, "any");

@@ -87,7 +87,11 @@ func pinSelf(cpu int) error {
 	if err := affinity(syscall.SYS_SCHED_SETAFFINITY, &only); err != nil {
 		return fmt.Errorf("cannot pin to CPU %d: %w", cpu, err)
 	}
-	return syscall.Exec("/proc/self/exe", os.Args, os.Environ())
+	path, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(path, os.Args, os.Environ())
 }
 
 func (a *agent) ended() bool {

@@ -124,8 +124,9 @@ func (b *bench) sinkDown() error {
 }
 
 const (
-	killAfterMax  = 1500 * time.Millisecond // after the first answer of each life
-	killSinkDelay = 20 * time.Millisecond   // so that a kill finds requests without an answer
+	killAfterMax      = 1500 * time.Millisecond // after the first delivery of each life
+	killAfterBurstMax = 400 * time.Millisecond  // likewise, while it is still catching up
+	killSinkDelay     = 20 * time.Millisecond   // so that a kill finds requests without an answer
 )
 
 // killed: while lines come at a steady rate, and every second time with a backlog as well, the agent is killed with
@@ -142,7 +143,9 @@ func (b *bench) killed() error {
 	go func() { written <- lines.run(b.RateLines, bursts, stop) }()
 	w := b.window()
 	for b.r.Kills < b.Kills && b.ctx.Err() == nil {
+		after := killAfterMax
 		if b.r.Kills%2 == 1 {
+			after = killAfterBurstMax
 			select {
 			case bursts <- b.BurstMiB << 20:
 			case <-b.ctx.Done():
@@ -155,7 +158,7 @@ func (b *bench) killed() error {
 		if !b.drain(before.Lines + 1) {
 			break
 		}
-		if !b.wait(time.Duration(rand.Int64N(int64(killAfterMax)))) {
+		if !b.wait(time.Duration(rand.Int64N(int64(after)))) {
 			b.note("the agent ended before it was killed")
 			break
 		}
