@@ -332,6 +332,8 @@ export class Outlet implements Host {
         return load.rows > 1 ? halve(this.memory, load) : this.#bury(worker, load, outcome.reason);
       case "retry":
         if (outcome.ambiguous) this.counts.ambiguous++;
+        // We ended it ourselves: that is no attempt.
+        if (outcome.ambiguous && this.stopping) return "stop";
         return this.#retry(worker, load, outcome.reason, outcome.afterMs);
       case "hold":
         this.#failed("hold", outcome.reason, undefined);

@@ -1,7 +1,7 @@
 /**
- * A chunk is a run of the arena that fills up from its beginning: bytes read from a file, with the columns of their rows
- * behind them, or texts that were made on the way. It lives until the last of those who retained it has released it;
- * the agent has one thread, so a counter is enough.
+ * A chunk is a run of the arena that fills up from its beginning: bytes read from a file, with the columns of their
+ * rows behind them, or texts that were made on the way. It lives until the last of those who retained it has released
+ * it; the agent has one thread, so a counter is enough.
  */
 import { PAGE_BYTES } from "./arena.ts";
 import type { Memory } from "./memory.ts";

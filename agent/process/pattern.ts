@@ -36,7 +36,7 @@ export interface Pattern {
 export interface Allowance {
   /** Milliseconds of processor time left. */
   milliseconds: number;
-  /** Characters that a text may grow to. */
+  /** Characters that the text may grow to. */
   charsMax: number;
   /** Matches replaced so far. */
   replaced: number;
@@ -58,7 +58,7 @@ export function compilePattern(source: string, engine: "any" | "re2js" = "any"):
  */
 export function parseReplacement(replacement: string, pattern: string): Replacement {
   const compiled = RE2JS.compile(pattern);
-  const names = new Map(Object.entries(compiled.namedGroups() as Record<string, number>));
+  const names = new Map(Object.entries(compiled.namedGroups()));
   const groups = compiled.groupCount();
   const source = replacement.toWellFormed();
   const parts: (string | number)[] = [];
@@ -173,11 +173,13 @@ function replaceMatches(text: string, next: Matches, replacement: Replacement, a
   for (let matches = 0, match; (match = next()); ) {
     if (match.end === match.start) continue;
     out += text.slice(at, match.start);
-    for (const part of replacement) out += typeof part === "string" ? part : match.group(part);
+    for (const part of replacement) {
+      if (out.length <= allowance.charsMax) out += typeof part === "string" ? part : match.group(part);
+    }
     at = match.end;
     allowance.replaced++;
-    const late = matches++ % GLANCE_EVERY === 0 && threadMilliseconds() > until;
-    if (!late && out.length <= allowance.charsMax) continue;
+    const late = matches++ % GLANCE_EVERY === 0 && threadMilliseconds() >= until;
+    if (!late && out.length + text.length - at <= allowance.charsMax) continue;
     allowance.masked++;
     out += MASK;
     at = text.length;

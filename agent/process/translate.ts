@@ -5,7 +5,7 @@ import type { Node, Ranges } from "./syntax.ts";
 export interface Translation {
   /** Source of a RegExp without the flags i, m, s, u and v. */
   readonly source: string;
-  /** It has a set that reaches beyond the BMP: texts with surrogate pairs would be taken apart. */
+  /** It can match inside a surrogate pair: a set that reaches beyond the BMP, or \B. */
   readonly wide: boolean;
   /** Captures of this number may differ from RE2's: they lie in a repeat, which V8 clears at each round. */
   readonly captures: boolean;
@@ -62,6 +62,7 @@ function childrenOf(node: Node): readonly Node[] {
 }
 
 function isWide(node: Node): boolean {
+  if (node.kind === "assert") return node.what === "notWord";
   if (node.kind === "set") return (node.ranges.at(-1) ?? 0) > 0xffff;
   return childrenOf(node).some(isWide);
 }
@@ -84,7 +85,7 @@ function mayBeEmpty(node: Node): boolean {
 }
 
 function repeatsEmpty(node: Node): boolean {
-  if (node.kind === "repeat" && node.max > 1 && mayBeEmpty(node.body)) return true;
+  if (node.kind === "repeat" && mayBeEmpty(node.body)) return true;
   return childrenOf(node).some(repeatsEmpty);
 }
 

@@ -199,11 +199,14 @@ export class Appender {
     const end = await endOfLines(handle, size);
     if (end === size) return;
     await handle.truncate(end);
-    this.#log.warn("cut the unfinished last line of a file, left by a crash or a full disk; its record is written again", {
-      ...this.#labels,
-      path,
-      bytes: size - end,
-    });
+    this.#log.warn(
+      "cut the unfinished last line of a file, left by a crash or a full disk; its record is written again",
+      {
+        ...this.#labels,
+        path,
+        bytes: size - end,
+      },
+    );
   }
 }
 

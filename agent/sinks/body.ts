@@ -55,7 +55,10 @@ export class Body {
     const { block, cap, verdicts } = records;
     const table = this.#tails(slice, tails);
     if (this.full) return;
-    this.#took(kernels.ndjson(this.out, this.end, block, cap, verdicts, keys, key, mask, from, to, table, separator), to);
+    this.#took(
+      kernels.ndjson(this.out, this.end, block, cap, verdicts, keys, key, mask, from, to, table, separator),
+      to,
+    );
     this.replaced += this.#result(R_REPLACED);
   }
 

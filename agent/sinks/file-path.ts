@@ -1,6 +1,6 @@
 /**
- * Paths made from a template. What a record says may name a file or a folder, but never lead elsewhere: a value keeps to
- * its own segment, and no segment it takes part in is empty, `.` or `..`.
+ * Paths made from a template. What a record says may name a file or a folder, but never lead elsewhere: a value keeps
+ * to its own segment, and no segment it takes part in is empty, `.` or `..`.
  */
 import { Buffer } from "node:buffer";
 import { resolve } from "node:path";
@@ -9,7 +9,7 @@ import type { Template } from "../../crds/template.ts";
 /** Longest file name on Linux, in bytes. */
 const SEGMENT_BYTES_MAX = 255;
 
-/** Each name of the template as a template of its own: their values are what the sink is given, unmixed with the path. */
+/** Each name of the template as a template of its own: the sink is given their values, unmixed with the path. */
 export function pathNames(path: Template): Template[] {
   return path.parts.flatMap((part) => {
     if (typeof part === "string") return [];

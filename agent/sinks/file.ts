@@ -11,7 +11,18 @@ import { nothing } from "./nothing.ts";
 import { recordTail, Tails } from "./tails.ts";
 
 /** Passes when there is room or peace again; anything else needs somebody to change something. */
-const PASSING = new Set(["ENOSPC", "EDQUOT", "EIO", "EMFILE", "ENFILE", "ENOMEM", "EAGAIN", "EBUSY", "EINTR", "ESTALE"]);
+const PASSING = new Set([
+  "ENOSPC",
+  "EDQUOT",
+  "EIO",
+  "EMFILE",
+  "ENFILE",
+  "ENOMEM",
+  "EAGAIN",
+  "EBUSY",
+  "EINTR",
+  "ESTALE",
+]);
 
 export const file: SinkRow<FileOptions> = {
   atomic: true,
@@ -67,7 +78,8 @@ function openFile(options: FileOptions, { memory, log, pipeline, name }: SinkCon
           if (options.format === "ndjson") body.ndjson(slice, tails);
           else body.text(slice, undefined);
         }
-        if (body.out > from) places.push({ path: pathOf(key), from: from - memory.encode, to: body.out - memory.encode });
+        if (body.out > from)
+          places.push({ path: pathOf(key), from: from - memory.encode, to: body.out - memory.encode });
       }
       if (body.full) return "too large";
       if (places.length === 0) return nothing;

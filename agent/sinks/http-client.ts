@@ -138,7 +138,7 @@ export class HttpClient {
       allowH2: false,
       autoSelectFamily: true,
       ...(ca !== undefined && { ca }),
-    } as buildConnector.BuildOptions);
+    });
     this.#pool = new Pool(url.origin, {
       connections: CONNECTIONS_MAX,
       pipelining: 1,

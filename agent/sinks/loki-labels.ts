@@ -50,5 +50,7 @@ export function metadataMembers(pairs: readonly (readonly [string, string])[]): 
 
 /** Structured metadata as the third element of an entry in JSON: `,{"trace":"…"}`; empty without any. */
 export function metadataTail(pairs: readonly (readonly [string, string])[]): string {
-  return pairs.length === 0 ? "" : `,${JSON.stringify(Object.fromEntries(pairs.map(([name, value]) => [name, value.toWellFormed()])))}`;
+  return pairs.length === 0
+    ? ""
+    : `,${JSON.stringify(Object.fromEntries(pairs.map(([name, value]) => [name, value.toWellFormed()])))}`;
 }

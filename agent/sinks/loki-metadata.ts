@@ -84,5 +84,14 @@ function classOf(memory: Memory, { records }: Slice, row: number): number {
 
 function valuesOf(source: Source, bits: number): TemplateValues {
   const { namespace, pod, container, node } = source;
-  return { namespace, pod, container, node, stream: streamOf(bits), level: levelOf(bits), seconds: 0, fields: undefined };
+  return {
+    namespace,
+    pod,
+    container,
+    node,
+    stream: streamOf(bits),
+    level: levelOf(bits),
+    seconds: 0,
+    fields: undefined,
+  };
 }

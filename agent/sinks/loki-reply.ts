@@ -3,14 +3,16 @@
  * in the text of a 400, in one of two ways.
  *
  * The ingester, per stream, at most ten entries (max_returned_stream_errors):
- *   entry with timestamp 2021-07-17 06:34:49.020024184 +0000 UTC ignored, reason: 'entry out of order' for stream: {…},
+ *   entry with timestamp 2021-07-17 06:34:49.020024184 +0000 UTC ignored, reason: 'entry out of order'
+ *     for stream: {…},                                                      (without the line break)
  *   total ignored: 5 out of 5
  * and since 2.4
- *   entry with timestamp … ignored, reason: 'entry too far behind, …, oldest acceptable timestamp is: 2024-05-07T10:25:30Z',
+ *   entry with timestamp … ignored, reason: 'entry too far behind, …, oldest acceptable timestamp is: 2024-05-07T…Z',
  *   user 'fake', total ignored: 5 out of 5 for stream: {…}
  * The distributor, for entries it did not let through; up to 2.8 only the last of them, later all, counted:
  *   entry for stream '{…}' has timestamp too old: 2020-01-01T00:00:00Z, oldest acceptable timestamp is: 2026-11-16T…Z
- *   2 errors like: Max entry size '262144' bytes exceeded for stream '{…}' while adding an entry with length '300000' bytes; 1 errors like: …
+ *   2 errors like: Max entry size '262144' bytes exceeded for stream '{…}' while adding an entry with length '300000'
+ *     bytes; 1 errors like: …                                               (without the line break)
  *
  * A reply may be silent about others: of several streams only one is told, an ingester's refusals hide a distributor's.
  * So records are rejected only where the text leaves no doubt which ones; else the request is split and asked again.
@@ -43,12 +45,30 @@ const COUNTED = /(?:^|; )(\d+) errors like: /;
 const TOO_LARGE = /received message larger than max|message size too large/i;
 
 /** A label set Loki does not take: a setting is wrong, not a record. */
-const LABELS =
-  /at least one label pair is required|error parsing labels|has \d+ label names; limit|has label name too long|has duplicate label name|missing (required|enforced) labels|structured metadata, but this feature is disallowed/i;
+const LABELS = new RegExp(
+  [
+    "at least one label pair is required",
+    "error parsing labels",
+    "has \\d+ label names; limit",
+    "has label name too long",
+    "has duplicate label name",
+    "missing (required|enforced) labels",
+    "structured metadata, but this feature is disallowed",
+  ].join("|"),
+  "i",
+);
 
 /** One entry's text or size: certain when the request had one record. */
-const RECORD =
-  /^Max entry size|has timestamp too (old|new)|has label value too long|structured metadata too large|too many structured metadata/i;
+const RECORD = new RegExp(
+  [
+    "^Max entry size",
+    "has timestamp too (old|new)",
+    "has label value too long",
+    "structured metadata too large",
+    "too many structured metadata",
+  ].join("|"),
+  "i",
+);
 
 /** What a refusal means; undefined: it says nothing that its status does not say. */
 export function ofLokiReply(answer: Answer, host: string, sent: Sent): Outcome | undefined {
@@ -104,7 +124,9 @@ function allBehind(named: { reason: string }[], rows: SentRow[]): boolean {
   if (named.length === rows.length) return true;
   return named.every(({ reason }) => {
     const cutoff = rfcTime(CUTOFF.exec(reason)?.[1]);
-    return reason === "entry out of order" || (cutoff !== undefined && rows.every((row) => row.seconds < cutoff.seconds));
+    return (
+      reason === "entry out of order" || (cutoff !== undefined && rows.every((row) => row.seconds < cutoff.seconds))
+    );
   });
 }
 
@@ -126,9 +148,7 @@ function ofDistributor(text: string, rows: SentRow[]): Refused[] | undefined {
   const time = TOO_OLD.exec(sentence)?.[1];
   const told = rfcTime(time) ?? goTime(time);
   const prefix = rows.slice(0, old.length).every((row, i) => row === old[i]);
-  return last && told?.seconds === last.seconds && prefix
-    ? old.map((row) => refuse(row, sentence, false))
-    : undefined;
+  return last && told?.seconds === last.seconds && prefix ? old.map((row) => refuse(row, sentence, false)) : undefined;
 }
 
 /** Older than the time that the sentence gives as the oldest acceptable, or no younger than the one it refuses. */
@@ -136,7 +156,9 @@ function isTooOld(row: SentRow, sentence: string): boolean {
   const cutoff = rfcTime(CUTOFF.exec(sentence)?.[1]);
   if (cutoff) return row.seconds < cutoff.seconds;
   const told = goTime(TOO_OLD.exec(sentence)?.[1]);
-  return told !== undefined && (row.seconds < told.seconds || (row.seconds === told.seconds && row.nanos <= told.nanos));
+  return (
+    told !== undefined && (row.seconds < told.seconds || (row.seconds === told.seconds && row.nanos <= told.nanos))
+  );
 }
 
 function refuse({ slice, row }: SentRow, text: string, outOfOrder: boolean): Refused {

@@ -2,8 +2,8 @@
  * Pushes to Loki: protobuf with snappy by default, protobuf with snappy's framing but nothing compressed, or JSON.
  * https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs
  *
- * The order key is the label set, rendered once and kept with the key. A push is not atomic: Loki stores what is good in
- * it and tells about the rest (loki-reply.ts).
+ * The order key is the label set, rendered once and kept with the key. A push is not atomic: Loki stores what is good
+ * in it and tells about the rest (loki-reply.ts).
  */
 import { Buffer } from "node:buffer";
 import type { LokiOptions } from "../../crds/config.ts";
@@ -112,7 +112,9 @@ function openLoki(options: LokiOptions, { memory, clock }: SinkContext): Sink {
       const [from, to] = format === "json" ? [start, body.out] : compress(body, start, compression, batch.rows === 1);
       if (to > body.end) return "too large";
       const block = body.toBlock(from, to);
-      return block === "no room" ? block : requestOf(client, memory, batch.groups, { block, streams, replaced: body.replaced });
+      return block === "no room"
+        ? block
+        : requestOf(client, memory, batch.groups, { block, streams, replaced: body.replaced });
     },
     close: async () => client.close(),
   };
@@ -122,7 +124,12 @@ function openLoki(options: LokiOptions, { memory, clock }: SinkContext): Sink {
  * Compresses [start, body.out) behind itself. Where there is no room for that, a single record goes as it is, since it
  * cannot be made smaller; of more records the end that is returned lies behind the area.
  */
-function compress(body: Body, start: number, compression: LokiOptions["compression"], single: boolean): [number, number] {
+function compress(
+  body: Body,
+  start: number,
+  compression: LokiOptions["compression"],
+  single: boolean,
+): [number, number] {
   const { memory } = body;
   const length = body.out - start;
   const target = (body.out + 15) & ~15;

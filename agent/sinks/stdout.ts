@@ -35,7 +35,8 @@ export function openStdout({ format }: StdoutOptions, { memory }: SinkContext, o
 
   async function write({ bytes, chunk }: Block, signal: AbortSignal): Promise<Outcome> {
     const { promise, resolve } = Promise.withResolvers<Outcome>();
-    const stop = (): void => resolve({ kind: "retry", reason: "standard output: was stopped while it wrote", ambiguous: true });
+    const stop = (): void =>
+      resolve({ kind: "retry", reason: "standard output: was stopped while it wrote", ambiguous: true });
     if (signal.aborted) stop();
     else {
       signal.addEventListener("abort", stop, { once: true });

@@ -4,7 +4,15 @@
  */
 import { Buffer } from "node:buffer";
 import type { Source } from "../collect/source.ts";
-import { CLASSES, LEVEL_SHIFT, LEVELS, STREAM_MASK, STREAM_STDERR, STREAM_STDOUT, type Level } from "../memory/columns.ts";
+import {
+  CLASSES,
+  LEVEL_SHIFT,
+  LEVELS,
+  STREAM_MASK,
+  STREAM_STDERR,
+  STREAM_STDOUT,
+  type Level,
+} from "../memory/columns.ts";
 
 /** `stdout`, `stderr`, or empty for a record that no framing names a stream for. */
 export function streamOf(bits: number): string {

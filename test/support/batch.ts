@@ -36,7 +36,15 @@ const STREAMS = { stdout: columns.STREAM_STDOUT, stderr: columns.STREAM_STDERR }
 export function source(container = "app", over: Partial<Source> = {}): Source {
   const pod = over.pod ?? "web-1";
   return {
-    ...{ id: `${pod}-uid/${container}/0`, namespace: "shop", pod, uid: `${pod}-uid`, container, restart: 0, node: "n1" },
+    ...{
+      id: `${pod}-uid/${container}/0`,
+      namespace: "shop",
+      pod,
+      uid: `${pod}-uid`,
+      container,
+      restart: 0,
+      node: "n1",
+    },
     ...over,
   };
 }
@@ -61,7 +69,15 @@ export class Batches {
       const { records, keys, keyColumn, release } = this.#write(part);
       releases.push(release);
       for (const { key, mask } of keys) {
-        const slice = { source: part.source, records, from: 0, to: part.lines.length, keys: keyColumn, key: key.id, mask };
+        const slice = {
+          source: part.source,
+          records,
+          from: 0,
+          to: part.lines.length,
+          keys: keyColumn,
+          key: key.id,
+          mask,
+        };
         const slices = groups.get(key);
         if (slices) slices.push(slice);
         else groups.set(key, [slice]);

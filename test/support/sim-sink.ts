@@ -20,6 +20,8 @@ export interface Sent {
   answeredAt: number | undefined;
   /** The agent may not know that it was stored, or was told that it was not. */
   ambiguous: boolean;
+  /** The connection was closed before the destination did anything. */
+  cancelled: boolean;
 }
 
 export class Destination {
@@ -38,7 +40,7 @@ export class Destination {
   }
 
   receive(texts: readonly string[]): Promise<{ outcome: Outcome["kind"] | "lost"; poison: number[] }> {
-    const sent: Sent = { texts, stored: false, answeredAt: undefined, ambiguous: false };
+    const sent: Sent = { texts, stored: false, answeredAt: undefined, ambiguous: false, cancelled: false };
     this.sent.push(sent);
     this.inFlight++;
     const { mode } = this;
@@ -54,6 +56,7 @@ export class Destination {
         this.stored.push(...texts.filter((_, index) => !except.includes(index)));
       };
       this.clock.after(this.latencyMs, () => {
+        if (sent.cancelled) return;
         const poison = texts.flatMap((text, index) => (this.isPoison(text) ? [index] : []));
         switch (mode) {
           case "accept":
@@ -117,9 +120,10 @@ export function simSink(find: (id: string) => Destination): SinkRow<never> {
             );
             const timeout = new Promise<"aborted">((resolve) => context.clock.after(TIMEOUT_MS, () => resolve("aborted")));
             const received = destination.receive(rows.map(({ text }) => text));
+            const request = destination.sent.at(-1)!;
             const reply = await Promise.race([received, aborted, timeout]);
             if (reply === "aborted") {
-              for (const sent of destination.sent) if (sent.answeredAt === undefined) sent.ambiguous = true;
+              request.ambiguous = request.cancelled = true;
               return { kind: "retry", reason: "aborted", ambiguous: true };
             }
             const refused = (index: number): Refused => ({

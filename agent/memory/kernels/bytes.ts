@@ -1,4 +1,5 @@
-// Moving and finding bytes. Loads may touch up to 63 bytes behind a range (never used for a result); stores never leave it.
+// Moving and finding bytes. Loads may touch up to 63 bytes behind a range (never used for a result); stores never
+// leave it.
 
 /** Set by findNewline: whether a byte of 0x80 or above lies before the newline. */
 export let nonAscii: bool = false;

@@ -102,7 +102,7 @@ function parseHeader(p: usize, to: usize): usize {
     text = afterTags(text, to);
   }
   headerBits = bits;
-  return text <= to ? text : 0;
+  return text;
 }
 
 /** Address after the space that ends the tags at p, or 0 when the line ends first. */

@@ -81,8 +81,8 @@ export function decodeJsonFile(from: usize, to: usize, block: usize, cap: u32, l
 }
 
 /**
- * Whether the line [p, end), behind which lies a newline, is an object with the strings log, stream and time. The last of
- * several members of one name counts, and members of other names are only skipped, so their values may be malformed.
+ * Whether the line [p, end), behind which lies a newline, is an object with the strings log, stream and time. The last
+ * of several members of one name counts, and members of other names are only skipped, so their values may be malformed.
  */
 function parseLine(p: usize, end: usize): bool {
   let stream: u32 = 0;

@@ -2,7 +2,9 @@ import { replacement } from "./utf8";
 
 // JSON strings as they lie in a line: finding their end, and undoing their escapes in place.
 
-/** Set by scanText: the first backslash in the text (0: none), and whether the unescaped text holds bytes above 0x7f. */
+/**
+ * Set by scanText: the first backslash in the text (0: none), and whether the unescaped text holds bytes above 0x7f.
+ */
 export let escaped: usize = 0;
 export let textNonAscii: bool = false;
 
@@ -77,17 +79,53 @@ function hexUnit(p: usize): i32 {
   return unit;
 }
 
-/** Undoes the escapes of [p, end), which scanText accepted, where they lie; returns the new end. */
+/** For each set of bits 0..7 the shuffle that leaves the bytes of the set out. */
+const squeeze: usize = memory.data(2048, 16);
+
+for (let set: usize = 0; set < 256; ++set) {
+  let at = squeeze + (set << 3);
+  for (let i: usize = 0; i < 8; ++i) {
+    if (!((set >> i) & 1)) store<u8>(at++, <u8>i);
+  }
+}
+
+/**
+ * Undoes the escapes of [p, end), which scanText accepted, where they lie; returns the new end. There is an escape at
+ * p, so from then on `out` is behind p, and a store at `out` of bytes up to p + n never reaches bytes that are still
+ * to be read.
+ */
 export function unescape(p: usize, end: usize): usize {
   const backslash = i8x16.splat(0x5c);
   let out = p;
   while (p < end) {
     const bytes = v128.load(p);
-    const set = <u32>i8x16.bitmask(i8x16.eq(bytes, backslash));
+    let set = <u32>i8x16.bitmask(i8x16.eq(bytes, backslash));
     const left = end - p;
+    if (left >= 16) {
+      if (!set) {
+        v128.store(out, bytes);
+        out += 16;
+        p += 16;
+        continue;
+      }
+      // Escapes of single characters that stand for themselves: their backslashes go, eight bytes at a time.
+      const letters = <u32>i8x16.bitmask(i8x16.gt_u(bytes, i8x16.splat(0x5f)));
+      if ((set & (set << 1) & 0xffff) == 0 && (letters & (set << 1)) == 0) {
+        const n: usize = 16 - (set >> 15); // an escape that begins in the last byte is left to the next turn
+        set &= 0x7fff;
+        const low = i8x16.swizzle(bytes, v128.load64_zero(squeeze + (((<usize>set) & 255) << 3)));
+        store<u64>(out, i64x2.extract_lane(low, 0));
+        out += 8 - <usize>popcnt(set & 255);
+        const upper = i8x16.shuffle(bytes, bytes, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15);
+        const high = i8x16.swizzle(upper, v128.load64_zero(squeeze + (((<usize>set) >> 8) << 3)));
+        store<u64>(out, i64x2.extract_lane(high, 0));
+        out += n - 8 - <usize>popcnt(set >> 8);
+        p += n;
+        continue;
+      }
+    }
     let n: usize = set ? <usize>ctz(set) : 16;
     if (n > left) n = left;
-    // Only bytes that were read already are overwritten: what follows them is still to be read.
     out = storeFirst(out, bytes, n);
     p += n;
     if (p >= end || load<u8>(p) != 0x5c) continue;
@@ -95,20 +133,21 @@ export function unescape(p: usize, end: usize): usize {
     if (letter != 0x75) {
       store<u8>(out++, unescaped(letter));
       p += 2;
-      continue;
+    } else {
+      const code = codeAt(p, end);
+      p += code < 0x10000 ? 6 : 12;
+      out = writeCode(out, code);
     }
-    let code = <u32>hexUnit(p + 2);
-    p += 6;
-    if (code - 0xd800 < 0x400 && p < end && load<u16>(p) == 0x755c) {
-      const low = <u32>hexUnit(p + 2) - 0xdc00;
-      if (low < 0x400) {
-        code = 0x10000 + ((code - 0xd800) << 10) + low;
-        p += 6;
-      }
-    }
-    out = writeCode(out, code);
   }
   return out;
+}
+
+/** The code point of the \u escape at p, or of the two that are a surrogate pair. */
+function codeAt(p: usize, end: usize): u32 {
+  const code = <u32>hexUnit(p + 2);
+  if (code - 0xd800 >= 0x400 || p + 6 >= end || load<u16>(p, 6) != 0x755c) return code;
+  const low = <u32>hexUnit(p + 8) - 0xdc00;
+  return low < 0x400 ? 0x10000 + ((code - 0xd800) << 10) + low : code;
 }
 
 /** Stores the first n bytes of the vector and nothing else. */

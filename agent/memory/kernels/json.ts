@@ -1,13 +1,15 @@
 import { replacement, sequence } from "./utf8";
 
-// Text into JSON strings: `"` and `\` get a backslash, control characters their short escape or \u00xx, bytes that are no
-// UTF-8 become U+FFFD, everything else stays as it is.
+// Text into JSON strings: `"` and `\` get a backslash, control characters their short escape or \u00xx, bytes that are
+// no UTF-8 become U+FFFD, everything else stays as it is.
 
 /** escape() may write up to this many bytes per byte of text, and ESCAPE_SLACK bytes behind its result. */
 export const ESCAPE_RATIO: usize = 6;
 export const ESCAPE_SLACK: usize = 16;
 
-/** For each set of bits 0..7 the shuffle that puts byte 8 (a backslash) before each of the bytes 0..7 with a bit set. */
+/**
+ * For each set of bits 0..7 the shuffle that puts byte 8 (a backslash) before each of the bytes 0..7 with a bit set.
+ */
 const spread: usize = memory.data(4096, 16);
 
 for (let set: usize = 0; set < 256; ++set) {

@@ -3,8 +3,8 @@ import { copy } from "./bytes";
 import { counts } from "./rows";
 import { copyReplaced, replacedLength } from "./utf8";
 
-// logproto.proto of Loki: StreamAdapter.entries = 2; EntryAdapter.timestamp = 1, line = 2; Timestamp.seconds = 1, nanos = 2.
-// Fields that are 0 or empty are left out, as proto3 does.
+// logproto.proto of Loki: StreamAdapter.entries = 2; EntryAdapter.timestamp = 1, line = 2; Timestamp.seconds = 1,
+// nanos = 2. Fields that are 0 or empty are left out, as proto3 does.
 const ENTRIES: u8 = 0x12;
 const TIMESTAMP: u8 = 0x0a;
 const LINE: u8 = 0x12;

@@ -49,10 +49,10 @@ function upTo(block: v128, p: usize, end: usize): v128 {
 }
 
 /**
- * Non-zero bytes where `block`, with the blocks that begin one, two and three bytes before it, is no UTF-8. The method is
- * that of Keiser and Lemire, "Validating UTF-8 in less than one instruction per byte" (2021): two neighbouring bytes are
- * looked up in three tables, by the halves of the first and the high half of the second. Each entry is a set of faults
- * that this half leaves possible; what all three leave possible is a fault. Bits of the sets:
+ * Non-zero bytes where `block`, with the blocks that begin one, two and three bytes before it, is no UTF-8. The method
+ * is that of Keiser and Lemire, "Validating UTF-8 in less than one instruction per byte" (2021): two neighbouring
+ * bytes are looked up in three tables, by the halves of the first and the high half of the second. Each entry is a set
+ * of faults that this half leaves possible; what all three leave possible is a fault. Bits of the sets:
  *
  *     1 lead, then no continuation      2 ASCII, then a continuation      4 overlong: E0 80..9F
  *     8 too large: F4 90.. and above   16 surrogate: ED A0..BF           32 overlong: C0, C1
@@ -81,8 +81,8 @@ function faults(block: v128, before1: v128, before2: v128, before3: v128): v128 
 }
 
 /**
- * Length of the UTF-8 sequence at p, or minus the length of what U+FFFD stands for there: the longest beginning of a valid
- * sequence, else one byte (WHATWG Encoding, "UTF-8 decoder").
+ * Length of the UTF-8 sequence at p, or minus the length of what U+FFFD stands for there: the longest beginning of a
+ * valid sequence, else one byte (WHATWG Encoding, "UTF-8 decoder").
  */
 export function sequence(p: usize, end: usize): i32 {
   const lead = <u32>load<u8>(p);

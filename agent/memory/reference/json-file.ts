@@ -52,7 +52,10 @@ function afterValue(line: string, at: number): number | undefined {
   return depth === 0 && i > at && i < line.length ? i : undefined;
 }
 
-/** Members log, stream and time of a line as Docker's json-file driver writes it (each character is a byte), else undefined. */
+/**
+ * Members log, stream and time of a line as Docker's json-file driver writes it (each character is a byte), else
+ * undefined.
+ */
 export function parseLogLine(line: string): LogLine | undefined {
   let log: { at: number; raw: string } | undefined;
   let stream: string | undefined;

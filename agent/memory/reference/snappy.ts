@@ -3,7 +3,10 @@ import type { Views } from "./views.ts";
 const FRAGMENT_BYTES = 65_536;
 const HASH_BITS = 14;
 
-/** Snappy's block format, by the simplest matcher that finds repetitions: the last place with the same hash of four bytes. */
+/**
+ * Snappy's block format, by the simplest matcher that finds repetitions: the last place with the same hash of four
+ * bytes.
+ */
 export function snappy({ bytes }: Views, from: number, to: number, out: number, table: number): number {
   const start = out;
   const places = new Uint16Array(bytes.buffer, bytes.byteOffset + table, 1 << HASH_BITS);

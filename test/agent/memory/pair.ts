@@ -1,4 +1,6 @@
-/** Two memories of one layout, one with the WebAssembly kernels and one with their references, kept equal by every call. */
+/**
+ * Two memories of one layout, one with the WebAssembly kernels and one with their references, kept equal by every call.
+ */
 import assert from "node:assert/strict";
 import { COLUMNS } from "../../../agent/memory/columns.ts";
 import { RESULT, type Kernels } from "../../../agent/memory/kernels.ts";

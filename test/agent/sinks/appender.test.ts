@@ -31,8 +31,20 @@ function make(t: TestContext): Made {
 test("parts of one path are appended in their order, folders are made", async (t) => {
   const { folder, appender } = make(t);
   const path = join(folder, "a/b/c.log");
-  await appender.append([{ path, bytes: bytes("1\n") }, { path, bytes: bytes("2\n") }], never);
-  await appender.append([{ path, bytes: bytes("3\n") }, { path: join(folder, "d"), bytes: bytes("x\n") }], never);
+  await appender.append(
+    [
+      { path, bytes: bytes("1\n") },
+      { path, bytes: bytes("2\n") },
+    ],
+    never,
+  );
+  await appender.append(
+    [
+      { path, bytes: bytes("3\n") },
+      { path: join(folder, "d"), bytes: bytes("x\n") },
+    ],
+    never,
+  );
   assert.equal(read(path), "1\n2\n3\n");
   assert.equal(read(join(folder, "d")), "x\n");
 });
@@ -45,11 +57,19 @@ test("requests for one path do not mix, also from two sinks", async (t) => {
   const blocks = Array.from({ length: 20 }, (_, i) => `${i}${"x".repeat(100_000)}\n`);
   await Promise.all(
     blocks.map(async (block, i) => {
-      const parts = [{ path: join(folder, i % 2 ? "z" : "a"), bytes: bytes("n\n") }, { path, bytes: bytes(block) }];
+      const parts = [
+        { path: join(folder, i % 2 ? "z" : "a"), bytes: bytes("n\n") },
+        { path, bytes: bytes(block) },
+      ];
       return (i % 3 ? appender : other).append(parts, never);
     }),
   );
-  assert.deepEqual(read(path).split(/(?<=\n)/).sort(), blocks.toSorted());
+  assert.deepEqual(
+    read(path)
+      .split(/(?<=\n)/)
+      .sort(),
+    blocks.toSorted(),
+  );
 });
 
 test("the torn last line of a file is cut when it is opened, and said", async (t) => {
@@ -67,7 +87,11 @@ test("the torn last line of a file is cut when it is opened, and said", async (t
     fs.writeFileSync(path, before);
     await appender.append([{ path, bytes: bytes("new\n") }], never);
     assert.equal(read(path), `${kept}new\n`, `case ${i}`);
-    assert.equal(log.lines.some((line) => line.includes(`"${path}"`)), before !== kept, `case ${i}`);
+    assert.equal(
+      log.lines.some((line) => line.includes(`"${path}"`)),
+      before !== kept,
+      `case ${i}`,
+    );
   }
 });
 
@@ -132,7 +156,10 @@ test("an abort takes back what was written", async (t) => {
   const paths = ["a", "b"].map((name) => join(folder, name));
   for (const path of paths) fs.writeFileSync(path, "old\n");
   const abort = new AbortController();
-  const appending = appender.append(paths.map((path) => ({ path, bytes: bytes("x\n".repeat(1 << 20)) })), abort.signal);
+  const appending = appender.append(
+    paths.map((path) => ({ path, bytes: bytes("x\n".repeat(1 << 20)) })),
+    abort.signal,
+  );
   abort.abort(new Error("stop"));
   await assert.rejects(appending, /stop/);
   for (const path of paths) assert.equal(read(path), "old\n");

@@ -70,7 +70,7 @@ class Bench<Options> {
   async send(parts: readonly Part[], signal = never): Promise<Outcome> {
     const { batch, release } = this.batches.make(parts);
     const request = this.sink.encode(batch);
-    assert.ok(typeof request === "object", String(request));
+    assert.ok(typeof request === "object", JSON.stringify(request));
     try {
       return await request.send(signal);
     } finally {
@@ -94,7 +94,11 @@ class Bench<Options> {
 
 /** Runs the contract. `name` tells sink and format apart. */
 export function sinkContract<Options>(name: string, make: (t: TestContext) => Promise<Rig<Options>>): void {
-  const check = (what: string, run: (bench: Bench<Options>, rig: Rig<Options>) => Promise<void>, encodeBytes?: number): void => {
+  const check = (
+    what: string,
+    run: (bench: Bench<Options>, rig: Rig<Options>) => Promise<void>,
+    encodeBytes?: number,
+  ): void => {
     void test(`${name}: ${what}`, async (t) => {
       const rig = await make(t);
       const bench = new Bench(rig, encodeBytes);
@@ -118,7 +122,10 @@ export function sinkContract<Options>(name: string, make: (t: TestContext) => Pr
     for (const container of ["app", "sidecar"]) {
       const texts = (await rig.arrived()).map(({ text }) => text).filter((text) => text.startsWith(container));
       const wanted = all.flatMap(({ lines }) => lines.map(({ text }) => text as string));
-      assert.deepEqual(texts, wanted.filter((text) => text.startsWith(container)));
+      assert.deepEqual(
+        texts,
+        wanted.filter((text) => text.startsWith(container)),
+      );
     }
   });
 
@@ -151,7 +158,9 @@ export function sinkContract<Options>(name: string, make: (t: TestContext) => Pr
   });
 
   check("text of any kind arrives", async (bench, rig) => {
-    const lines = strangeTexts(!rig.endsAtNewline).map((text, n) => line(n, text, { stream: "stdout", truncated: n === 1, fields: fieldsFor(n) }));
+    const lines = strangeTexts(!rig.endsAtNewline).map((text, n) =>
+      line(n, text, { stream: "stdout", truncated: n === 1, fields: fieldsFor(n) }),
+    );
     for (const one of lines) await bench.deliver([{ source: source(), lines: [one] }]);
     await expect(rig, [{ source: source(), lines }]);
   });
@@ -178,7 +187,7 @@ export function sinkContract<Options>(name: string, make: (t: TestContext) => Pr
     const part = { source: source(), lines: [line(0, "x")] };
     const { batch, release } = bench.batches.make([part]);
     const ballast: Chunk[] = [];
-    for (let chunk; (chunk = openChunk(bench.memory, 65_536)); ) ballast.push(chunk);
+    for (let chunk; (chunk = openChunk(bench.memory, 65_536));) ballast.push(chunk);
     assert.equal(bench.sink.encode(batch), "no room");
     assert.equal(arena.freeBytes, 0);
     ballast.pop()?.release();
@@ -222,18 +231,21 @@ export function sinkContract<Options>(name: string, make: (t: TestContext) => Pr
     LONGEST * 6 + 64 * 1024,
   );
 
-  check("a destination that fails gives a reason and takes nothing; later the same records go in once", async (bench, rig) => {
-    const part = { source: source(), lines: Array.from({ length: 50 }, (_, n) => line(n, `n ${n}`)) };
-    const kind = rig.fail();
-    for (let i = 0; i < 3; i++) {
-      const outcome = await bench.send([part]);
-      assert.equal(outcome.kind, kind);
-      assert.ok("reason" in outcome && outcome.reason.length > 10, JSON.stringify(outcome));
-    }
-    rig.repair();
-    await bench.deliver([part]);
-    await expect(rig, [part]);
-  });
+  check(
+    "a destination that fails gives a reason and takes nothing; later the same records go in once",
+    async (bench, rig) => {
+      const part = { source: source(), lines: Array.from({ length: 50 }, (_, n) => line(n, `n ${n}`)) };
+      const kind = rig.fail();
+      for (let i = 0; i < 3; i++) {
+        const outcome = await bench.send([part]);
+        assert.equal(outcome.kind, kind);
+        assert.ok("reason" in outcome && outcome.reason.length > 10, JSON.stringify(outcome));
+      }
+      rig.repair();
+      await bench.deliver([part]);
+      await expect(rig, [part]);
+    },
+  );
 
   check("an abort ends a request at once, as an ambiguous retry", async (bench, rig) => {
     rig.hang();
@@ -297,7 +309,7 @@ function strangeTexts(newlines: boolean): (string | Uint8Array)[] {
     "",
     " blanks before and behind ",
     '{"json": "in \\"it\\""}',
-    "tab\tquote\"back\\slash\u0000\u0007\u001b[31mred\u007f",
+    'tab\tquote"back\\slash\u0000\u0007\u001b[31mred\u007f',
     "é 日本 😀 \u2028",
     "\r",
     "x".repeat(LONGEST),
@@ -346,7 +358,11 @@ function plain({ namespace, pod, container, node }: Part["source"], one: Line): 
 export function parseRecord(text: string): Arrived {
   const record = JSON.parse(text) as Record<string, unknown> & { text: string };
   const order = ["time", "text", "stream", "level", "namespace", "pod", "container", "node", "truncated", "fields"];
-  assert.deepEqual(Object.keys(record), order.filter((member) => Object.hasOwn(record, member)), "order of the members");
+  assert.deepEqual(
+    Object.keys(record),
+    order.filter((member) => Object.hasOwn(record, member)),
+    "order of the members",
+  );
   return {
     text: record.text,
     time: record["time"] as string,

@@ -55,7 +55,8 @@ test("the author of the path may use .. and what records say may not", () => {
     ["{pod}/b", [""], `${process.cwd()}/_/b`],
     ["/a/{pod}", ["x\0y\nz"], "/a/x_y_z"],
   ];
-  for (const [path, values, expected] of cases) assert.equal(pathOf(path, ...values), expected, `${path} ${values.join()}`);
+  for (const [path, values, expected] of cases)
+    assert.equal(pathOf(path, ...values), expected, `${path} ${values.join()}`);
 });
 
 test("no value leads out of its folder", () => {

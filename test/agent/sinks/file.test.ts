@@ -51,7 +51,9 @@ function allFiles(folder: string): string[] {
 }
 
 sinkContract("file ndjson, one file", async (t) => rig(t, "ndjson", "all.ndjson"));
-sinkContract("file ndjson, a file each", async (t) => rig(t, "ndjson", "{namespace}/{pod}_{container}.{stream}.ndjson"));
+sinkContract("file ndjson, a file each", async (t) =>
+  rig(t, "ndjson", "{namespace}/{pod}_{container}.{stream}.ndjson"),
+);
 sinkContract("file text, one file", async (t) => rig(t, "text", "all.log"));
 
 interface Opened {
@@ -72,7 +74,7 @@ function opened(t: TestContext, path: string, format: FileOptions["format"] = "t
     const { batch, release } = batches.make(parts);
     const request = sink.encode(batch);
     release();
-    assert.ok(typeof request === "object", String(request));
+    assert.ok(typeof request === "object", JSON.stringify(request));
     try {
       return await request.send(signal);
     } finally {
@@ -82,15 +84,23 @@ function opened(t: TestContext, path: string, format: FileOptions["format"] = "t
   return { memory, sink, log, send };
 }
 
-const one = (text: string, over: Partial<Part["source"]> = {}): Part[] => [{ source: source("app", over), lines: [{ text }] }];
+const one = (text: string, over: Partial<Part["source"]> = {}): Part[] => [
+  { source: source("app", over), lines: [{ text }] },
+];
 
 test("names in the path are the record's own, kept to their place", async (t) => {
   const folder = folderOf(t);
   const { send } = opened(t, join(folder, "{namespace}/{date}/{fields.user}.log"));
   const seconds = Date.parse("2026-11-23T23:59:59Z") / 1000;
-  const lines = ["../../x", "bob", "..", "bob"].map((user, i) => ({ text: `${i}`, seconds: seconds + i, fields: { user } }));
+  const lines = ["../../x", "bob", "..", "bob"].map((user, i) => ({
+    text: `${i}`,
+    seconds: seconds + i,
+    fields: { user },
+  }));
   assert.deepEqual(await send([{ source: source(), lines }]), { kind: "delivered" });
-  const found = Object.fromEntries(allFiles(folder).map((path) => [path.slice(folder.length), fs.readFileSync(path, "utf8")]));
+  const found = Object.fromEntries(
+    allFiles(folder).map((path) => [path.slice(folder.length), fs.readFileSync(path, "utf8")]),
+  );
   assert.deepEqual(found, {
     "/shop/2026-11-23/.._.._x.log": "0\n",
     "/shop/2026-11-24/bob.log": "1\n3\n",
@@ -107,7 +117,10 @@ test("keys that lead to one file share it, whole batches at a time", async (t) =
   );
   assert.ok(outcomes.every(({ kind }) => kind === "delivered"));
   const lines = fs.readFileSync(join(folder, "a_b.log"), "utf8").trimEnd().split("\n");
-  assert.deepEqual(lines.map((line) => Number(line.replaceAll("x", ""))).sort((a, b) => a - b), [...Array(20).keys()]);
+  assert.deepEqual(
+    lines.map((line) => Number(line.replaceAll("x", ""))).sort((a, b) => a - b),
+    [...Array(20).keys()],
+  );
 });
 
 test("a full disk is a retry that names the file, and leaves whole lines only", async (t) => {

@@ -50,10 +50,19 @@ test("requests have the method, the headers and the path that are set", async (t
   t.after(async () => server.close());
   const memory = createMemory({ memoryLimit: 8 << 20, encodeBytes: 1 << 20 });
   const url = `${server.url}/logs?stream=a`;
-  const options: HttpOptions = { url, method: "PUT", format: "ndjson", headers: { "X-Team": "a" }, requestTimeoutMs: 1e4 };
+  const options: HttpOptions = {
+    url,
+    method: "PUT",
+    format: "ndjson",
+    headers: { "X-Team": "a" },
+    requestTimeoutMs: 1e4,
+  };
   const sink = http.open(options, { memory, clock: realClock, log: keptLog(), pipeline: "p", name: "s" });
   const { batch } = new Batches(memory, http.order(options)).make([
-    { source: source(), lines: [{ text: 'say "hi"', seconds: 1_795_687_200, nanos: 1, stream: "stderr", level: "warn" }] },
+    {
+      source: source(),
+      lines: [{ text: 'say "hi"', seconds: 1_795_687_200, nanos: 1, stream: "stderr", level: "warn" }],
+    },
   ]);
   const request = sink.encode(batch);
   assert.ok(typeof request === "object");

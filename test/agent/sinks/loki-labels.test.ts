@@ -26,11 +26,13 @@ test("no value leads out of its quotes", () => {
     fc.property(fc.string({ unit: "binary" }), (value) => {
       const text = renderLabels([["a", value]]);
       assert.match(text, /^\{a="(?:[^"\\\n]|\\.)*"\}$/u);
-      const back = text.slice(4, -2).replaceAll(/\\(x..|.)/gu, (_, code: string) =>
-        code.startsWith("x")
-          ? String.fromCharCode(Number.parseInt(code.slice(1), 16))
-          : (({ n: "\n", t: "\t", r: "\r" })[code] ?? code),
-      );
+      const back = text
+        .slice(4, -2)
+        .replaceAll(/\\(x..|.)/gu, (_, code: string) =>
+          code.startsWith("x")
+            ? String.fromCharCode(Number.parseInt(code.slice(1), 16))
+            : ({ n: "\n", t: "\t", r: "\r" }[code] ?? code),
+        );
       assert.equal(back, value);
     }),
   );
@@ -59,7 +61,10 @@ test("structured metadata reads back as protobuf and as JSON", () => {
 
 test("lengths of any size are written", () => {
   for (const length of [0, 127, 128, 16_383, 16_384, 2_097_152]) {
-    const decoded = root.lookupType("Text").decode(member(1, Buffer.alloc(length, "x"))).toJSON();
+    const decoded = root
+      .lookupType("Text")
+      .decode(member(1, Buffer.alloc(length, "x")))
+      .toJSON();
     assert.equal(String(decoded["text"] ?? "").length, length);
   }
 });

@@ -68,6 +68,7 @@ test("escapes are undone, lone surrogates become U+FFFD", () => {
     ["\\ud83d", "\ufffd"],
     ["\\ude00\\ud83d", "\ufffd\ufffd"],
     ["\\ud83d\\ud83d\\ude00", "\ufffd😀"],
+    ["\\ude00\\ude00", "\ufffd\ufffd"],
     ["\\ud83dx\\ude00", "\ufffdx\ufffd"],
     ["raw é 😀", "raw é 😀"],
     [

@@ -58,13 +58,23 @@ test("what lies behind the text in memory does not count", () => {
 });
 
 test("fields count within the first 4 KiB, words within the first 128 bytes", () => {
-  const padding = (n: number): string => `"p":"${"x".repeat(n)}"`;
-  assert.equal(levelOf(`{${padding(4000)},"level":"warn"}`), "warn");
-  assert.equal(levelOf(`{${padding(4090)},"level":"warn"}`), "unknown");
-  assert.equal(levelOf(`a ${"x".repeat(4000)} level=warn`), "warn");
-  assert.equal(levelOf(`a ${"x".repeat(4090)} level=warn`), "unknown");
+  const padding = (n: number): string => `{"p":"${"x".repeat(n)}",`;
+  const over = 4096 - padding(0).length;
+  assert.equal(levelOf(`${padding(over - 1)}"level":"warn"}`), "warn");
+  assert.equal(levelOf(`${padding(over)}"level":"warn"}`), "unknown");
+  assert.equal(levelOf(`a ${"x".repeat(4087)} level=warn`), "warn");
+  assert.equal(levelOf(`a ${"x".repeat(4088)} level=warn`), "unknown");
   assert.equal(levelOf(`${"x".repeat(126)} ERROR`), "error");
   assert.equal(levelOf(`${"x".repeat(127)} ERROR`), "unknown");
+});
+
+test("brackets hold up to four spaces before a word, colours up to ten characters", () => {
+  assert.equal(levelOf("a [    error] b"), "error");
+  assert.equal(levelOf("a [     error] b"), "unknown");
+  assert.equal(levelOf("a \x1b[12;34;5678mERROR b"), "error");
+  assert.equal(levelOf("a \x1b[12;34;56789mERROR b"), "unknown");
+  assert.equal(levelOf("\x1b[12;34;5678merror: b"), "error");
+  assert.equal(levelOf("\x1b[12;34;56789merror: b"), "unknown");
 });
 
 test("nested and quoted fields do not count, however many there are", () => {
@@ -74,17 +84,15 @@ test("nested and quoted fields do not count, however many there are", () => {
 });
 
 const word = fc.constantFrom(
-  ..."trace debug info warn warning error err fatal panic critical notice fine config log note fail i e level lvl severity log.level @level INFORMATION emergency informational levels errors terror".split(
-    " ",
-  ),
+  ..."trace debug info warn warning error err fatal panic critical notice fine config log note fail i e".split(" "),
+  ..."level lvl severity log.level @level INFORMATION emergency informational levels errors terror".split(" "),
 );
 const cased = fc
   .tuple(word, fc.nat(2))
   .map(([text, how]) => (how === 0 ? text : how === 1 ? text.toUpperCase() : text[0]!.toUpperCase() + text.slice(1)));
 const glue = fc.constantFrom(
-  ...' |\t|[|]|[ | ]|:|: |,|=|="|"|":"|": |{|}|{"|.|/|-|_|<|>|<3>|(|)|!|\\|\\"|\x1b[31m|\x1b[0m|1|30|10}|E1124 |I20261123 |\u00e9|  '.split(
-    "|",
-  ),
+  ...' |\t|[|]|[ | ]|:|: |,|=|="|"|":"|": |{|}|{"|.|/|-|_|<|>|(|)|!|\\|\\"|1|30|10}|\u00e9|  '.split("|"),
+  ..."<3>|\x1b[31m|\x1b[0m|E1124 |I20261123 ".split("|"),
 );
 const piece = fc.oneof(
   { weight: 5, arbitrary: cased },
