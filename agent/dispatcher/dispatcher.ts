@@ -83,7 +83,7 @@ export class Dispatcher {
     // A sink in trouble is waited for only while an answer may come.
     while (halves < 2 && (outlet.busyWorkers > 0 || (halves < 1 && outlet.rows > 0 && !outlet.trouble))) {
       await outlet.changedOnce();
-      if (halves < 1) outlet.pump();
+      if (halves < 1 && !outlet.trouble) outlet.pump();
     }
     for (const cancel of timers) cancel();
     await outlet.close();

@@ -116,6 +116,7 @@ export class Outlet implements Host {
   /** Subscriptions with outstanding records that no request carries. */
   readonly #ready = new Set<Subscription>();
   #released = false;
+  #closing = false;
   /** A batch found no memory for its request. */
   #starved = false;
   readonly #waiting: (() => void)[] = [];
@@ -243,7 +244,7 @@ export class Outlet implements Host {
 
   /** Ends everything that is under way and lets go of the sink. */
   async close(): Promise<void> {
-    this.stopping = true;
+    this.stopping = this.#closing = true;
     this.notify();
     for (const worker of this.workers) worker.abort?.abort();
     while (this.busyWorkers > 0) await this.changedOnce();
@@ -333,7 +334,7 @@ export class Outlet implements Host {
       case "retry":
         if (outcome.ambiguous) this.counts.ambiguous++;
         // We ended it ourselves: that is no attempt.
-        if (outcome.ambiguous && this.stopping) return "stop";
+        if (outcome.ambiguous && this.#closing) return "stop";
         return this.#retry(worker, load, outcome.reason, outcome.afterMs);
       case "hold":
         this.#failed("hold", outcome.reason, undefined);

@@ -47,8 +47,8 @@ export interface Kernels {
   /**
    * Docker json-file lines `{"log":"text\n","stream":"stdout","time":"2026-…Z"}` likewise: log, stream and time in any
    * order, the last of several, further members such as "attrs" skipped without a look at their values. The text of a
-   * line that is taken is unescaped in place (never longer); a log without the final \n is PARTIAL, with it the \n is
-   * left out. Lone surrogates become U+FFFD.
+   * line that is taken is unescaped in place (never longer; what follows it in the line is garbage then); a log
+   * without the final \n is PARTIAL, with it the \n is left out. Lone surrogates become U+FFFD.
    */
   decodeJsonFile(from: number, to: number, block: number, cap: number, limit: number): number;
   /** Bytes of the first line of [from, to) with its newline, or 0 when there is none. */

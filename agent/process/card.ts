@@ -1,7 +1,7 @@
 /**
- * The redact preset `creditCard`: numbers of 13 to 19 digits that begin and are as long as a network's numbers and whose
- * check digit is right (ISO/IEC 7812-1, Luhn), whole or in groups with a space or a dash between them. A number that
- * goes on at either side, as in a hexadecimal id or behind a decimal point, is none.
+ * The redact preset `creditCard`: numbers of 13 to 19 digits that begin and are as long as a network's numbers and
+ * whose check digit is right (ISO/IEC 7812-1, Luhn), whole or in groups with a space or a dash between them. A number
+ * that goes on at either side, as in a hexadecimal id or behind a decimal point, is none.
  */
 import { isEscaped } from "./email.ts";
 
@@ -10,7 +10,7 @@ const DIGITS_MAX = 19;
 /** Digits of a group before another one. */
 const GROUP_DIGITS_MIN = 4;
 
-/** First digits and lengths: Visa, Mastercard, American Express, Diners, JCB, Maestro, and Discover or UnionPay or Maestro. */
+/** First digits and lengths: Visa, Mastercard, American Express, Diners, JCB, Maestro, and those that begin with 6. */
 const NETWORKS = new RegExp(
   `^(?:${[
     "4(?:\\d{12}|\\d{15}|\\d{18})",
@@ -28,7 +28,7 @@ const DASH = 45;
 
 /** Whether the bytes [start, end) may hold a card number; looks at every 13th byte as long as that is none of one. */
 export function mayHoldCard(bytes: Uint8Array, start: number, end: number): boolean {
-  for (let at = start + DIGITS_MIN - 1; at < end; ) {
+  for (let at = start + DIGITS_MIN - 1; at < end;) {
     let from = at;
     while (at - from < DIGITS_MIN - 1 && isCardByte(bytes[from]!)) from--;
     if (!isCardByte(bytes[from]!)) {

@@ -1,7 +1,7 @@
 /**
- * The redact preset `email`: addresses as people write them in logs, also percent-encoded in URLs (bob%40example.com).
- * Bounded by what surrounds them, so it is found by hand in one pass: left from the @ over what a local part is made of,
- * right over labels, of which there are at least two and the last begins with a letter.
+ * The redact preset `email`: addresses as people write them in logs, also percent-encoded in URLs
+ * (bob%40example.com). Bounded by what surrounds them, so it is found by hand in one pass: left from the @ over what
+ * a local part is made of, right over labels, of which there are at least two and the last begins with a letter.
  */
 
 /** Each address holds one of these. */

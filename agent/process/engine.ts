@@ -1,7 +1,8 @@
 /**
- * V8's regular expressions are fast, but backtrack: some patterns take hours on some texts. V8 can leave a search that
- * backtracks too much to its linear engine, for the patterns that this engine takes. It is an experiment of V8's, behind
- * flags (https://v8.dev/blog/non-backtracking-regexp), so whether it works is tried out once before it is relied on.
+ * V8's regular expressions are fast, but backtrack: some patterns take hours on some texts. V8 can leave a search
+ * that backtracks too much to its linear engine, for the patterns that this engine takes. It is an experiment of
+ * V8's, behind flags (https://v8.dev/blog/non-backtracking-regexp), so whether it works is tried out once before it
+ * is relied on.
  *
  * Steps over characters that no backtracking is counted for stay: at most one pass over the text from each place in it
  * and from each counted backtrack. So V8 only gets texts of V8_CHARS_MAX characters, which then take it about half a
@@ -17,7 +18,7 @@ const TRIAL_MS_MAX = 20;
 
 let works: boolean | undefined;
 
-/** A RegExp (with the flag g) that searches a text of V8_CHARS_MAX characters in bounded time, or undefined: use re2js. */
+/** A RegExp (flag g) that searches texts of up to V8_CHARS_MAX characters in bounded time; undefined: use re2js. */
 export function boundedRegExp(source: string): RegExp | undefined {
   works ??= trial();
   if (!works) return undefined;

@@ -101,9 +101,12 @@ class Maker {
     const added = Object.entries(add).map(([name, template]) => ({ name, value: renderTemplate(template, values) }));
     for (const { name, value } of added) {
       if (value === "") continue;
+      if (chars + name.length + value.length > FIELDS_CHARS_MAX) {
+        this.#counts.leftOut++;
+        continue;
+      }
       chars += name.length + value.length;
-      if (chars > FIELDS_CHARS_MAX) this.#counts.leftOut++;
-      else setField(fields, name, value.toWellFormed());
+      setField(fields, name, value.toWellFormed());
     }
   }
 

@@ -4,7 +4,18 @@
  * holds a literal of that pattern.
  */
 import type { Step } from "../../crds/config.ts";
-import { BITS, CLASSES, CLASS_MASK, END, FIELDS_END, FIELDS_START, LEVELS, LEVEL_SHIFT, NON_ASCII, START } from "../memory/columns.ts";
+import {
+  BITS,
+  CLASSES,
+  CLASS_MASK,
+  END,
+  FIELDS_END,
+  FIELDS_START,
+  LEVELS,
+  LEVEL_SHIFT,
+  NON_ASCII,
+  START,
+} from "../memory/columns.ts";
 import { fieldAt, fieldText, parseFields } from "./json.ts";
 import { compilePattern, type Pattern } from "./pattern.ts";
 import type { Rows } from "./rows.ts";

@@ -60,7 +60,7 @@ export function fieldText(value: unknown): string | undefined {
 
 /** Where a name leads: the object that holds it, and its key there. */
 function findField(fields: Fields, name: string): { holder: Fields; key: string } | undefined {
-  for (let holder: unknown = fields, key = name; isObject(holder); ) {
+  for (let holder: unknown = fields, key = name; isObject(holder);) {
     if (Object.hasOwn(holder, key)) return { holder, key };
     const dot = key.indexOf(".");
     if (dot < 0 || !Object.hasOwn(holder, key.slice(0, dot))) return undefined;
@@ -82,8 +82,8 @@ export function removeField(fields: Fields, name: string): void {
 }
 
 /**
- * Sets an existing field where it is, and a new one inside the objects that its name leads into, which are made when they
- * are missing. Where the way is blocked by a value that is no object, the rest of the name is the key beside it.
+ * Sets an existing field where it is, and a new one inside the objects that its name leads into, which are made when
+ * they are missing. Where the way is blocked by a value that is no object, the rest of the name is the key beside it.
  */
 export function setField(fields: Fields, name: string, value: unknown): void {
   let { holder, key } = findField(fields, name) ?? { holder: fields, key: name };

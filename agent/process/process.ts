@@ -1,7 +1,7 @@
 /**
- * Records -> Records: a pipeline's steps, compiled to one function. Rows are never removed: one that a step filters gets
- * a verdict, so that the dispatcher can account for it, and later steps leave it alone. Texts and fields that change are
- * written anew; where a row lies in its chain, how many lines and bytes it stands for never changes.
+ * Records -> Records: a pipeline's steps, compiled to one function. Rows are never removed: one that a step filters
+ * gets a verdict, so that the dispatcher can account for it, and later steps leave it alone. Texts and fields that
+ * change are written anew; where a row lies in its chain, how many lines and bytes it stands for never changes.
  *
  *     columns   shared with other pipelines: copied when the first text or fields change
  *     verdicts  a column of their own, made when the first row is filtered

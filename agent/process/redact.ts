@@ -1,6 +1,6 @@
 /**
- * redact: replaces what must not leave the machine, in all of the text and in the string values of fields. Rows in which
- * no rule can find anything are told by byte searches and are never looked at; the others become strings.
+ * redact: replaces what must not leave the machine, in all of the text and in the string values of fields. Rows in
+ * which no rule can find anything are told by byte searches and are never looked at; the others become strings.
  */
 import type { Step } from "../../crds/config.ts";
 import { END, FIELDS_END, FIELDS_START, START, TRUNCATED } from "../memory/columns.ts";

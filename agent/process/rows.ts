@@ -24,7 +24,7 @@ const SCRATCH_COLUMNS = 3;
 export class Rows {
   readonly memory: Memory;
   readonly count: number;
-  /** Address of one byte per row, for steps to say which rows meet what they look for; nothing lasts from step to step. */
+  /** Address of one byte per row, in which a step notes which rows meet what it looks for. Not kept between steps. */
   readonly marks: number;
   /** Likewise: what kernels write. */
   readonly hits: number;

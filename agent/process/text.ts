@@ -1,6 +1,6 @@
 /**
- * Texts as strings and back, without losing a byte: bytes that are no UTF-8 become lone low surrogates (0x80 is U+DC80),
- * which valid UTF-8 never gives, and become the same bytes again when the text is written.
+ * Texts as strings and back, without losing a byte: bytes that are no UTF-8 become lone low surrogates (0x80 is
+ * U+DC80), which valid UTF-8 never gives, and become the same bytes again when the text is written.
  */
 import { BROKEN_UTF8, NON_ASCII } from "../memory/columns.ts";
 import type { Memory } from "../memory/memory.ts";
@@ -58,7 +58,7 @@ function countEscapes(text: string): number {
 function readBroken(bytes: Buffer, start: number, end: number): string {
   let text = "";
   let valid = start;
-  for (let at = start; at < end; ) {
+  for (let at = start; at < end;) {
     const length = sequenceLength(bytes, at, end);
     if (length > 0) {
       at += length;

@@ -93,7 +93,7 @@ function hasCapture(node: Node): boolean {
   return (node.kind === "group" && node.capture > 0) || childrenOf(node).some(hasCapture);
 }
 
-/** A capture inside a repeat keeps its last text in RE2; only one that is the whole of what is repeated does so in V8. */
+/** Inside a repeat, a capture keeps its last text in RE2; in V8 only when it is the whole of what is repeated. */
 function repeatsInnerCapture(node: Node): boolean {
   if (node.kind === "repeat" && node.max > 1) {
     const { body } = node;
@@ -172,4 +172,3 @@ function isOne(node: Node): node is Extract<Node, { kind: "set" }> {
 function score(literals: readonly string[]): number {
   return Math.min(...literals.map((literal) => literal.length)) - (literals.length - 1) / LITERALS_MAX;
 }
-

@@ -18,7 +18,7 @@
  * So records are rejected only where the text leaves no doubt which ones; else the request is split and asked again.
  */
 import type { Outcome, Refused, Slice } from "../dispatcher/sink.ts";
-import { headOf, type Answer } from "./status.ts";
+import { headOf, reasonOf, type Answer } from "./status.ts";
 
 /** A record of the refused request. */
 export interface SentRow {
@@ -58,6 +58,9 @@ const LABELS = new RegExp(
   "i",
 );
 
+/** VictoriaLogs about a tenant that is no number: the request, whatever is in it. */
+const REQUEST = /cannot parse common params from request/i;
+
 /** One entry's text or size: certain when the request had one record. */
 const RECORD = new RegExp(
   [
@@ -73,7 +76,7 @@ const RECORD = new RegExp(
 /** What a refusal means; undefined: it says nothing that its status does not say. */
 export function ofLokiReply(answer: Answer, host: string, sent: Sent): Outcome | undefined {
   const text = answer.text.trim();
-  const reason = `${host} answered ${answer.status}${headOf(text)}`;
+  const reason = reasonOf(host, answer);
   // Label values are the workload's own words: they must not decide anything.
   const bare = text.replaceAll(/"(?:[^"\\]|\\.)*"/g, '""');
   const total = TOTAL.exec(bare);
@@ -83,6 +86,7 @@ export function ofLokiReply(answer: Answer, host: string, sent: Sent): Outcome |
     return { kind: "retry", reason, afterMs: answer.retryAfterMs, ambiguous: total !== null || sent.streams > 1 };
   }
   if (answer.status !== 400) return undefined;
+  if (REQUEST.test(bare)) return { kind: "hold", reason };
   const split: Outcome = { kind: "split", reason };
   if (sent.streams > 1) return split;
   if (LABELS.test(bare)) return { kind: "hold", reason: `${reason}; check the sink's labels` };

@@ -27,8 +27,15 @@ const RETRY_AFTER_MS_MAX = 3_600_000;
 /** A 400 of a server that expects TLS (nginx, Go): the URL is wrong, not the records. */
 const WANTS_TLS = /plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server/i;
 
-export function ofStatus(host: string, { status, text, retryAfterMs: afterMs }: Answer): Outcome {
-  const reason = `${host} answered ${status}${named(status)}${headOf(text)}`;
+/** `loki:3100 answered 404 Not Found: what it said`. */
+export function reasonOf(host: string, { status, text }: Answer): string {
+  const name = STATUS_CODES[status];
+  return `${host} answered ${status}${name === undefined ? "" : ` ${name}`}${headOf(text)}`;
+}
+
+export function ofStatus(host: string, answer: Answer): Outcome {
+  const { status, text, retryAfterMs: afterMs } = answer;
+  const reason = reasonOf(host, answer);
   if (status >= 200 && status < 300) return { kind: "delivered" };
   if (status === 408 || status === 429 || status >= 500) return { kind: "retry", reason, afterMs };
   if (status === 400 && WANTS_TLS.test(text)) return { kind: "hold", reason };
@@ -45,12 +52,6 @@ export function ofError(host: string, error: Error, started: boolean): Outcome {
   if (isTls(code)) return { kind: "hold", reason };
   if (error.name === "HTTPParserError") return { kind: "hold", reason: `${reason}; this is no HTTP server` };
   return started ? { kind: "retry", reason, ambiguous: true } : { kind: "retry", reason };
-}
-
-/** ` Not Found`; empty for a number without a name. */
-function named(status: number): string {
-  const name = STATUS_CODES[status];
-  return name === undefined ? "" : ` ${name}`;
 }
 
 /** `: the head of the reply` on one line; empty for no reply. */

@@ -165,12 +165,12 @@ export class Live {
   }
 }
 
-/** Waits until `holds` returns something true, and returns it; fails with `what` after 10 s. */
-export async function until<T>(what: string, holds: () => T | Promise<T>): Promise<NonNullable<T>> {
+/** Waits until `holds` returns something, and returns it; fails with `what` after 10 s. */
+export async function until<T>(what: string, holds: () => T | Promise<T>): Promise<Exclude<T, false | undefined>> {
   const deadline = performance.now() + 10_000;
   for (;;) {
     const value = await holds();
-    if (value) return value;
+    if (value) return value as Exclude<T, false | undefined>;
     if (performance.now() > deadline) assert.fail(`waited 10 s, but ${what} did not come`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }

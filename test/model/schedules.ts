@@ -29,7 +29,7 @@ export const setups: fc.Arbitrary<Setup> = fc.record({
   maxRetries: fc.constantFrom(undefined, undefined, 0, 2),
   queueSize: fc.constantFrom(50, 2_000),
   batchSize: fc.constantFrom(3, 50),
-  drop: fc.constant(false),
+  drop: fc.boolean(),
 });
 
 const container = fc.nat(5);

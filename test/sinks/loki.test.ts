@@ -276,4 +276,12 @@ void suite("VictoriaLogs", { skip }, () => {
       assert.equal(await server.rowsDropped(), 0);
     });
   }
+
+  void test("a tenant that it cannot read is a hold: no record is at fault", async (t) => {
+    const outcome = await opened(t, server.url, { tenant: "shop" }).send([
+      { source: source(), lines: [{ text: "x", stream: "stdout" }, { text: "y", stream: "stderr" }] },
+    ]);
+    assert.ok(outcome.kind === "hold", JSON.stringify(outcome));
+    assert.match(outcome.reason, /cannot parse accountID/);
+  });
 });

@@ -3,7 +3,7 @@
  */
 import assert from "node:assert/strict";
 import { COLUMNS } from "../../../agent/memory/columns.ts";
-import { RESULT, type Kernels } from "../../../agent/memory/kernels.ts";
+import { R_OUT, RESULT, type Kernels } from "../../../agent/memory/kernels.ts";
 import { createMemory, type Memory } from "../../../agent/memory/memory.ts";
 
 const MiB = 1024 * 1024;
@@ -94,29 +94,33 @@ export class Pair {
   }
 
   /**
-   * Makes the call on both sides: both must return the same and leave the same memory behind. A kernel may leave
-   * anything in [scratch(), scratchEnd) only.
+   * Makes the call on both sides: both must return the same and leave the same memory behind, once `forget` has wiped
+   * on each what a kernel may leave as it likes.
    */
-  call(kernel: (kernels: Kernels) => number | void, scratchEnd = 0): number {
-    const [returned, expected] = this.#sides.map((side) => kernel(side.kernels));
+  call(kernel: (kernels: Kernels) => number | void, forget?: (memory: Memory, returned: number) => void): number {
+    const [returned, expected] = this.#sides.map((side) => {
+      const result = kernel(side.kernels) ?? 0;
+      forget?.(side, result);
+      return result;
+    });
     assert.equal(returned, expected, "returned value");
-    const scratch = scratchEnd > 0 ? this.result(0) : scratchEnd;
-    const ranges: [number, number][] = [
-      [RESULT, FIXED_END],
-      ...((scratch > 0
-        ? [
-            [this.from, scratch],
-            [scratchEnd, this.to + 64],
-          ]
-        : [[this.from, this.to + 64]]) as [number, number][]),
-    ];
-    for (const [from, to] of ranges) {
-      if (this.wasm.buffer.compare(this.reference.buffer, from, to, from, to) === 0) continue;
-      let at = from;
-      while (this.wasm.bytes[at] === this.reference.bytes[at]) at++;
-      const near = ({ buffer }: Memory): string => JSON.stringify(buffer.toString("latin1", at - 24, at + 24));
-      assert.fail(`memory differs at ${at}: ${near(this.wasm)}, expected ${near(this.reference)}`);
-    }
-    return returned ?? 0;
+    this.#compare(RESULT, FIXED_END);
+    this.#compare(this.from, this.to + 64);
+    return returned!;
   }
+
+  #compare(from: number, to: number): void {
+    if (this.wasm.buffer.compare(this.reference.buffer, from, to, from, to) === 0) return;
+    let at = from;
+    while (this.wasm.bytes[at] === this.reference.bytes[at]) at++;
+    const near = ({ buffer }: Memory): string => JSON.stringify(buffer.toString("latin1", at - 24, at + 24));
+    assert.fail(`memory differs at ${at}: ${near(this.wasm)}, expected ${near(this.reference)}`);
+  }
+}
+
+/** For encoders that may overwrite what lies between their result and the end of their room. */
+export function unwritten(outEnd: number): (memory: Memory) => void {
+  return ({ bytes, words }) => {
+    bytes.fill(0xee, words[(RESULT >> 2) + R_OUT], outEnd);
+  };
 }

@@ -42,15 +42,24 @@ test("addresses in URLs are found percent-encoded", () => {
 });
 
 test("a JSON escape before an address is no part of it", () => {
-  check([
-    '{"m":"to\\n[bob@example.com]\\n"}',
-    '{"m":"\\u00e9[bob@example.com]"}',
-    '{"m":"\\\\[nbob@example.com]"}',
-  ]);
+  check(['{"m":"to\\n[bob@example.com]\\n"}', '{"m":"\\u00e9[bob@example.com]"}', '{"m":"\\\\[nbob@example.com]"}']);
 });
 
 test("what only has an @ is none", () => {
-  check(["user@host", "@", "a@", "@b.cc", "a@.cc", "a@b.", "a@b.c", "root@10.0.0.1", "lodash@4.17.21", "x@y@", "a @b.cc", "\\@b.cc"]);
+  check([
+    "user@host",
+    "@",
+    "a@",
+    "@b.cc",
+    "a@.cc",
+    "a@b.",
+    "a@b.c",
+    "root@10.0.0.1",
+    "lodash@4.17.21",
+    "x@y@",
+    "a @b.cc",
+    "\\@b.cc",
+  ]);
 });
 
 test("one @ after the other is no trouble", () => {

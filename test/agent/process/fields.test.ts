@@ -19,7 +19,11 @@ function stepOf({ add = {}, remove = [], rename = {} }: Change): Step {
 }
 
 /** The JSON that a change makes of a record's. */
-function changed(change: Change, fields: string | undefined, line: Omit<Line, "text" | "fields"> = {}): string | undefined {
+function changed(
+  change: Change,
+  fields: string | undefined,
+  line: Omit<Line, "text" | "fields"> = {},
+): string | undefined {
   return world.run([stepOf(change)], [{ text: "x", fields, ...line }])[0]!.fields;
 }
 
@@ -84,15 +88,21 @@ test("a record without fields left has none", () => {
 
 test("names that objects have by themselves are names like others", () => {
   assert.equal(changed({ remove: ["toString", "constructor.name"] }, '{"a":1}'), '{"a":1}');
-  assert.equal(changed({ add: { __proto__x: "1" }, rename: { a: "__proto__" } }, '{"a":1}'), '{"__proto__":1,"__proto__x":"1"}');
+  assert.equal(
+    changed({ add: { __proto__x: "1" }, rename: { a: "__proto__" } }, '{"a":1}'),
+    '{"__proto__":1,"__proto__x":"1"}',
+  );
   assert.equal(changed({ rename: { a: "__proto__.b" } }, '{"a":1}'), '{"__proto__":{"b":1}}');
-  assert.equal(changed({ rename: { "__proto__": "p" } }, '{"__proto__":{"b":1}}'), '{"__proto__":{"b":1}}');
+  assert.equal(changed({ rename: { __proto__: "p" } }, '{"__proto__":{"b":1}}'), '{"__proto__":{"b":1}}');
   assert.equal(changed({ remove: ["__proto__"] }, '{"__proto__":{"b":1},"c":2}'), '{"c":2}');
 });
 
 test("numbers keep their digits", () => {
   const fields = '{"id":12345678901234567890,"f":1.0,"e":1e5,"n":-0,"s":"1.0"}';
-  assert.equal(changed({ add: { x: "{fields.id} {fields.f}" } }, fields), `${fields.slice(0, -1)},"x":"12345678901234567890 1.0"}`);
+  assert.equal(
+    changed({ add: { x: "{fields.id} {fields.f}" } }, fields),
+    `${fields.slice(0, -1)},"x":"12345678901234567890 1.0"}`,
+  );
 });
 
 test("fields that are no object stay as they are", () => {

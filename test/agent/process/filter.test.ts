@@ -17,7 +17,10 @@ function met(conditions: Conditions, lines: readonly Line[]): boolean[] {
 }
 
 function metByText(text: NonNullable<Conditions["text"]>, texts: readonly (string | Uint8Array)[]): boolean[] {
-  return met({ text }, texts.map((given) => ({ text: given })));
+  return met(
+    { text },
+    texts.map((given) => ({ text: given })),
+  );
 }
 
 test("a level is one of those named; unknown is a level of its own", () => {

@@ -35,7 +35,14 @@ test("steps are named by their place and kind", () => {
 });
 
 test("more steps than there are verdicts are refused", () => {
-  assert.throws(() => compileProcess(Array.from({ length: 33 }, () => REDACT), world), RangeError);
+  assert.throws(
+    () =>
+      compileProcess(
+        Array.from({ length: 33 }, () => REDACT),
+        world,
+      ),
+    RangeError,
+  );
 });
 
 test("levels are asked for only by steps that look at them", () => {
@@ -112,7 +119,10 @@ test("each chunk of the result is retained once", () => {
     assert.ok(result.chunks.includes(records.chunks[0]!));
     assert.equal(records.chunks[0]!.refs, 2);
     // The other one is still open for more.
-    assert.deepEqual(result.chunks.slice(1).map(({ refs }) => refs), [2]);
+    assert.deepEqual(
+      result.chunks.slice(1).map(({ refs }) => refs),
+      [2],
+    );
   });
 });
 
@@ -151,7 +161,10 @@ test("what steps did is counted, once", () => {
 });
 
 test("without room a run gives everything back and is counted nowhere", () => {
-  const lines: Line[] = Array.from({ length: 600 }, (_, i) => ({ text: `secret ${i} ${"x".repeat(200)}`, level: "debug" }));
+  const lines: Line[] = Array.from({ length: 600 }, (_, i) => ({
+    text: `secret ${i} ${"x".repeat(200)}`,
+    level: "debug",
+  }));
   const many: Step = { kind: "redact", presets: [], patterns: [{ matches: "x", replacement: "secret" }] };
   for (const steps of [[REDACT, many, ADD], [DROP_DEBUG], [ADD]] as Step[][]) {
     const small = new World(8 * MiB);
@@ -188,9 +201,19 @@ test("without room a run gives everything back and is counted nowhere", () => {
 });
 
 test("a text that is written anew lies whole in one piece and says what it is made of", () => {
-  withRun([{ kind: "redact", presets: [], patterns: [{ matches: "é+", replacement: "e" }] }], [{ text: "éé" }, { text: "é日" }], (result) => {
-    assert.deepEqual(world.outcomes(result).map(({ text }) => text.toString()), ["e", "e日"]);
-    assert.deepEqual([0, 1].map((row) => (wordOf(world.memory, result, BITS, row) >> 8) & 3), [0, 1]);
-    assert.notEqual(wordOf(world.memory, result, START, 0), wordOf(world.memory, result, START, 1));
-  });
+  withRun(
+    [{ kind: "redact", presets: [], patterns: [{ matches: "é+", replacement: "e" }] }],
+    [{ text: "éé" }, { text: "é日" }],
+    (result) => {
+      assert.deepEqual(
+        world.outcomes(result).map(({ text }) => text.toString()),
+        ["e", "e日"],
+      );
+      assert.deepEqual(
+        [0, 1].map((row) => (wordOf(world.memory, result, BITS, row) >> 8) & 3),
+        [0, 1],
+      );
+      assert.notEqual(wordOf(world.memory, result, START, 0), wordOf(world.memory, result, START, 1));
+    },
+  );
 });

@@ -15,7 +15,12 @@ function redact(presets: Redact["presets"], ...patterns: [matches: string, repla
 }
 
 function texts(step: Redact, given: readonly (string | Uint8Array)[]): string[] {
-  return world.run([step], given.map((text) => ({ text }))).map(({ text }) => text.toString("latin1"));
+  return world
+    .run(
+      [step],
+      given.map((text) => ({ text })),
+    )
+    .map(({ text }) => text.toString("latin1"));
 }
 
 function fields(step: Redact, json: string): string | undefined {
@@ -47,7 +52,9 @@ test("all of a line is looked at", () => {
 });
 
 test("other bytes of the line survive, also those that are no UTF-8", () => {
-  const around = Buffer.from([0xff, 0x80, 0xc3, 0x28, 0xed, 0xa0, 0x80, 0xf4, 0x90, 0x80, 0x80, 0xc0, 0xaf, 0xe2, 0x82]);
+  const around = Buffer.from([
+    0xff, 0x80, 0xc3, 0x28, 0xed, 0xa0, 0x80, 0xf4, 0x90, 0x80, 0x80, 0xc0, 0xaf, 0xe2, 0x82,
+  ]);
   const line = Buffer.concat([around, Buffer.from(" token=abc é😀 "), around]);
   const expected = Buffer.concat([around, Buffer.from(" token=*** é😀 "), around]);
   assert.deepEqual(texts(redact([], TOKEN), [line]), [expected.toString("latin1")]);

@@ -15,7 +15,16 @@ function decode(bytes: Uint8Array | string, options: { at?: number; cap?: number
   const from = options.at ?? TEXT;
   const to = pair.write(from, bytes);
   const { cap = CAP, limit = pair.to } = options;
-  return pair.call((kernels) => kernels.decodeJsonFile(from, to, pair.from, cap, limit));
+  return pair.call(
+    (kernels) => kernels.decodeJsonFile(from, to, pair.from, cap, limit),
+    (memory, rows) => {
+      // What is left of a line behind its text.
+      for (let row = 0; row < rows; row++) {
+        const word = (column: number): number => memory.words[(pair.from >> 2) + column * cap + row]!;
+        memory.bytes.fill(0xee, word(columns.END), from + word(columns.AT) + word(columns.RAW));
+      }
+    },
+  );
 }
 
 function textOf(row: number): string {

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { CLASSES, CLASS_MASK, TRUNCATED } from "../../../../agent/memory/columns.ts";
 import { R_OUT, R_REPLACED } from "../../../../agent/memory/kernels.ts";
 import { decoded, encoderCase, lay, taken, type EncoderCase } from "../encoder-rows.ts";
-import { Pair, type Row } from "../pair.ts";
+import { Pair, unwritten, type Row } from "../pair.ts";
 
 const pair = new Pair();
 
@@ -48,7 +48,7 @@ test("NDJSON records are what JSON.parse reads back, in order, as many as fit", 
       const { args, end } = lay(pair, input);
       const { tails, end: out } = writeTails(end);
       const outEnd = out + roomBytes;
-      const next = pair.call((kernels) => kernels.ndjson(out, outEnd, ...args, tails, 10), outEnd);
+      const next = pair.call((kernels) => kernels.ndjson(out, outEnd, ...args, tails, 10), unwritten(outEnd));
       const written = { ...input, to: next };
       const lines = pair.text(out, pair.result(R_OUT)).split("\n").slice(0, -1);
       assert.deepEqual(
@@ -68,7 +68,10 @@ test("Loki's JSON entries are what JSON.parse reads back, in order, as many as f
       const { args, end: tailAt } = lay(pair, input);
       const out = pair.write(tailAt, tail);
       const outEnd = out + roomBytes;
-      const next = pair.call((kernels) => kernels.lokiJson(out, outEnd, ...args, tailAt, out - tailAt), outEnd);
+      const next = pair.call(
+        (kernels) => kernels.lokiJson(out, outEnd, ...args, tailAt, out - tailAt),
+        unwritten(outEnd),
+      );
       const written = { ...input, to: next };
       const entries = JSON.parse(`[${pair.text(out, pair.result(R_OUT)).slice(0, -1)}]`) as unknown[];
       const expected = taken(written).map((row) => [
@@ -93,7 +96,7 @@ function roundTrip(text: Uint8Array, roomBytes: number): { text: string; length:
   const { args, end } = lay(pair, single(text));
   const { tails, end: out } = writeTails(end);
   const outEnd = out + roomBytes;
-  const next = pair.call((kernels) => kernels.ndjson(out, outEnd, ...args, tails, 10), outEnd);
+  const next = pair.call((kernels) => kernels.ndjson(out, outEnd, ...args, tails, 10), unwritten(outEnd));
   const length = pair.result(R_OUT) - out;
   if (next === 0) return undefined;
   return { text: (JSON.parse(pair.text(out, out + length)) as { text: string }).text, length };
@@ -121,7 +124,7 @@ test("rows that fit exactly are written, with one byte less the last is not", ()
             isLoki
               ? kernels.lokiJson(out, out + room, ...args, tails, 3)
               : kernels.ndjson(out, out + room, ...args, tails, 10),
-          out + room,
+          unwritten(out + room),
         );
         return { next, length: pair.result(R_OUT) - out };
       };
@@ -139,7 +142,7 @@ test("nothing is written behind the end of the room", () => {
   for (let roomBytes = length; roomBytes < length + 40; roomBytes++) {
     const { args, end } = lay(pair, single(text));
     const { tails, end: out } = writeTails(end);
-    pair.call((kernels) => kernels.ndjson(out, out + roomBytes, ...args, tails, 44), out + roomBytes);
+    pair.call((kernels) => kernels.ndjson(out, out + roomBytes, ...args, tails, 44), unwritten(out + roomBytes));
     const behind = pair.wasm.bytes.subarray(out + roomBytes, out + roomBytes + 64);
     assert.ok(behind.every((byte) => byte === 0xee));
     assert.equal(pair.text(out + length - 1, out + length), ",");
