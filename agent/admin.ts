@@ -12,7 +12,7 @@ import { realClock, type Clock } from "./clock.ts";
 import { formatAddress, isOwnHost, parseAddress } from "./listen.ts";
 import type { Agent } from "./main.ts";
 import { Metrics } from "./metrics.ts";
-import { configView, ledgerViewOf, pipelinesView, positionsView } from "./views.ts";
+import { configView, ledgerView, pipelinesView, positionsView } from "./views.ts";
 
 /**
  * A turn comes at the latest with the rescan that is due every 30 s, whatever sinks, backoffs and disks do; without one for
@@ -54,7 +54,7 @@ export async function createAdmin({ agent, reload, listen, clock = realClock }: 
     return reply.type(metrics.contentType).send(text);
   });
   const views: Record<string, () => unknown> = {
-    ledger: () => ledgerViewOf(agent, new Date(clock.wall()).toISOString()),
+    ledger: () => ledgerView(agent, new Date(clock.wall()).toISOString()),
     pipelines: () => pipelinesView(agent, clock.now(), clock.wall()),
     config: () => configView(agent),
     positions: () => positionsView(agent),

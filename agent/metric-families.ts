@@ -1,7 +1,8 @@
 /** The families of /metrics: name, help and labels of each, and where its values are read. See metrics.ts. */
-import type { Outlet, WorkerState } from "./dispatcher/outlet.ts";
+import type { Outlet, Worker, WorkerState } from "./dispatcher/outlet.ts";
 import { imbalance, type Count, type Ledger, type Totals } from "./ledger.ts";
 import type { Agent } from "./main.ts";
+import type { StepCounts } from "./process/step.ts";
 
 /** Reasons that alerts are made of: they are there from the start, because an increase from nothing is none. */
 const LOST_REASONS = ["RotatedBeforeRead", "TruncatedBeforeRead", "PodDeletedBeforeRead"];
@@ -63,7 +64,21 @@ function perReason(name: string, help: string, read: (sink: SinkLook) => Iterabl
   ];
 }
 
-type Worker = Outlet["workers"][number];
+/** What each process step of a pipeline did. */
+function perStep(name: string, help: string, count: keyof StepCounts): Family {
+  return [
+    `tailrace_process_${name}`,
+    `${help}, by step; what is read again counts again.`,
+    ["pipeline", "reason"],
+    ({ agent }, put) => {
+      for (const { pipeline, process } of agent.running) {
+        for (const [index, reason] of process.names.entries()) {
+          put({ pipeline: pipeline.id, reason }, process.counts[index]![count]);
+        }
+      }
+    },
+  ];
+}
 
 function perWorker(name: string, help: string, read: (worker: Worker, now: number) => number): Family {
   return [
@@ -140,6 +155,18 @@ const DECODE: Family[] = [
     ({ agent }) => agent.decode.counts.truncated,
   ),
   one("decode_joined_lines_total", "Lines joined from partial ones.", ({ agent }) => agent.decode.counts.joined),
+];
+
+const PROCESS: Family[] = [
+  perStep("filtered_records_total", "Records filtered", "filtered"),
+  perStep("redactions_total", "Pieces of texts and fields replaced", "redactions"),
+  perStep(
+    "masked_texts_total",
+    "Texts and fields whose rest was hidden as a whole, to keep within time and room",
+    "masked",
+  ),
+  perStep("left_out_fields_total", "Added fields left out because a record's fields had grown too much", "leftOut"),
+  perStep("slow_texts_total", "Texts and fields that were looked at one by one, the slow path", "strings"),
 ];
 
 const DISPATCHER: Family[] = [
@@ -256,4 +283,4 @@ const AGENT: Family[] = [
   one("loop_turn_age_seconds", "How long ago the last turn began.", ({ agent, now }) => seconds(now - agent.turnedAt)),
 ];
 
-export const FAMILIES: readonly Family[] = [...COLLECT, ...DECODE, ...DISPATCHER, ...LEDGER, ...AGENT];
+export const FAMILIES: readonly Family[] = [...COLLECT, ...DECODE, ...PROCESS, ...DISPATCHER, ...LEDGER, ...AGENT];

@@ -10,7 +10,7 @@ type Json = Record<string, unknown>;
 const NONE: Count = { lines: 0, bytes: 0 };
 
 /** A ledger with its terms told apart, and by how much they fail to add up (0). */
-function ledgerView(ledger: Ledger): Json {
+function terms(ledger: Ledger): Json {
   const { start, end, readLines, settled, inFlight, backlogBytes } = ledger;
   return {
     ...{ start, end, readLines, delivered: settled["delivered"] ?? NONE },
@@ -31,7 +31,7 @@ function containerView({ source: { namespace, pod, uid, container, restart } }: 
 }
 
 /** The ledger: of each sink, of each container in it, of those that are gone, and the sum over all sinks. */
-export function ledgerViewOf(agent: Agent, takenAt: string): Json {
+export function ledgerView(agent: Agent, takenAt: string): Json {
   agent.collector.measure();
   const sum = emptyLedger();
   const sinks = [...agent.dispatcher.outlets.values()].map((outlet) => {
@@ -39,12 +39,12 @@ export function ledgerViewOf(agent: Agent, takenAt: string): Json {
     addLedger(sum, ledger);
     const containers = [...outlet.subscriptions.values()].map((subscription) => ({
       ...containerView(subscription.chain),
-      ...ledgerView(agent.subscriptionLedger(subscription)),
+      ...terms(agent.subscriptionLedger(subscription)),
     }));
-    const departed = ledgerView(agent.positions.departed(outlet.id));
-    return { ...nameOf(outlet), ...ledgerView(ledger), containers, departed };
+    const departed = terms(agent.positions.departed(outlet.id));
+    return { ...nameOf(outlet), ...terms(ledger), containers, departed };
   });
-  return { takenAt, total: ledgerView(sum), sinks };
+  return { takenAt, total: terms(sum), sinks };
 }
 
 function nameOf({ settings: { pipeline, name, type } }: Outlet): Json {

@@ -175,7 +175,7 @@ export class Decoder {
       }
     }
     if (n > 0) {
-      this.#seconds = words[result + R_SECONDS]!;
+      this.#seconds = words[result + R_SECONDS]! >>> 0;
       this.#nanos = words[result + R_NANOS]!;
     }
     return n;
@@ -239,7 +239,7 @@ export class Decoder {
     for (let row = 0; row < rows; row++) {
       const bits = this.#get(cap, row, columns.BITS);
       const stream = bits & STREAM_MASK;
-      const seconds = this.#get(cap, row, columns.SECONDS);
+      const seconds = this.#get(cap, row, columns.SECONDS) >>> 0;
       const framed = (bits & INVALID) === 0;
       let open = framed ? this.#open[stream] : undefined;
       if (open && seconds - open.seconds > PARTIAL_SECONDS) {
@@ -305,7 +305,7 @@ export class Decoder {
 
   /** Scratch row 0 is the head of a line over the limit: keep its text, count its bytes until the newline comes. */
   #beginLong(chunk: Chunk, from: number, base: number, cap: number, consumed: number, now: number): Decoded {
-    const seconds = this.#get(cap, 0, columns.SECONDS);
+    const seconds = this.#get(cap, 0, columns.SECONDS) >>> 0;
     this.#long = this.#opened(base, seconds, this.#get(cap, 0, columns.NANOS), now);
     const bits = this.#get(cap, 0, columns.BITS);
     this.#long.add(this.#get(cap, 0, columns.START), this.#get(cap, 0, columns.END), consumed, bits, now);

@@ -324,7 +324,7 @@ export class Outlet implements Host {
     switch (outcome.kind) {
       case "delivered":
         this.#recovered();
-        for (const range of load.ranges) range.subscription.settle(range.to, "delivered");
+        for (const { subscription, portion, to } of load.ranges) subscription.settle(portion, to, "delivered");
         return undefined;
       case "reject":
         return this.#reject(worker, load, outcome.refused, owners, sentBefore);
@@ -418,12 +418,13 @@ export class Outlet implements Host {
     this.#recovered();
     const name = this.deadLetters ? "deadLettered" : "dropped/Rejected";
     for (const range of load.ranges) {
+      const { subscription, portion } = range;
       const rows = dead.filter((entry) => entry.range === range).map((entry) => entry.row);
       for (const row of rows.sort((a, b) => a - b)) {
-        if (row > range.portion.from) range.subscription.settle(row, "delivered");
-        range.subscription.settle(row + 1, name);
+        subscription.settle(portion, row, "delivered");
+        subscription.settle(portion, row + 1, name);
       }
-      if (range.portion.from < range.to) range.subscription.settle(range.to, "delivered");
+      subscription.settle(portion, range.to, "delivered");
     }
     return undefined;
   }
@@ -446,7 +447,7 @@ export class Outlet implements Host {
     }
     if (!(await this.#keep(worker, letters))) return false;
     const name = this.deadLetters ? "deadLettered" : `dropped/${why}`;
-    for (const range of ranges) range.subscription.settle(range.to, name);
+    for (const { subscription, portion, to } of ranges) subscription.settle(portion, to, name);
     return true;
   }
 

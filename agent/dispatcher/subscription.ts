@@ -57,7 +57,7 @@ export interface Host {
   changed(subscription: Subscription, rows: number, bytes: number): void;
   /** The Position or the counts changed: to be saved by the end of the turn. */
   dirty(subscription: Subscription): void;
-  /** The chain is over and all of it is settled. */
+  /** The chain is over and settled: the next instance's turn has come. */
   done(subscription: Subscription): void;
   now(): number;
 }
@@ -76,7 +76,6 @@ export class Subscription implements Taker {
   bytes = 0;
   /** A request with records from the front is on its way. */
   inFlight = false;
-  done = false;
   tried: { rows: number; times: number } | undefined;
   readonly sent: number[];
   readonly totals: Totals;
@@ -119,6 +118,11 @@ export class Subscription implements Taker {
     return this.#portions[0]?.takenAt ?? Infinity;
   }
 
+  /** The chain is over and all of it, and of the instances before it, is settled. */
+  get done(): boolean {
+    return this.#finished && this.#portions.length === 0 && (this.before?.done ?? true);
+  }
+
   room(): number {
     if (this.before && !this.before.done) return 0;
     return this.host.room();
@@ -149,9 +153,12 @@ export class Subscription implements Taker {
     return true;
   }
 
-  /** Settles the rows of the first portion before `to` as `name` (a key of Totals); filtered rows among them are counted as such. */
-  settle(to: number, name: string): void {
-    const portion = this.#portions[0]!;
+  /**
+   * Settles the rows of the first portion before `to` as `name` (a key of Totals); filtered rows among them are counted as such. Rows of a
+   * portion that is settled already (none of it was kept) are passed over.
+   */
+  settle(portion: Portion, to: number, name: string): void {
+    if (this.#portions[0] !== portion || portion.from >= to) return;
     this.#count(portion, to, name);
     this.tried = undefined;
     this.#passUnkept();
@@ -180,12 +187,14 @@ export class Subscription implements Taker {
     this.host.changed(this, -this.rows, -this.bytes);
     this.rows = this.bytes = 0;
     this.#outstandingLines = this.#outstandingRaw = 0;
+    this.#finished = false;
     this.#skip = [...this.#marks];
     this.#skipTo = Math.max(...this.#skip);
     return from;
   }
 
   rewound(to: number): void {
+    this.#finished = false;
     this.#skip = this.#takenMarks();
     this.#skipTo = Math.max(...this.#skip, to);
   }
@@ -262,9 +271,7 @@ export class Subscription implements Taker {
       this.#portions.shift();
       this.#letGo(portion);
     }
-    if (!this.#finished || this.done) return;
-    this.done = true;
-    this.host.done(this);
+    if (this.done) this.host.done(this);
   }
 
   #count(portion: Portion, to: number, name: string): void {

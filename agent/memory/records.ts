@@ -37,6 +37,8 @@ export interface Records {
   chunks: readonly Chunk[];
   /** Address of one verdict byte per row; 0: all are kept. */
   verdicts: number;
+  /** Some rows are JOINED. */
+  joined: boolean;
 }
 
 /** A row as an object. */

@@ -14,15 +14,19 @@ const BACKSLASH = 92;
 /** Ranges [start, end) of the addresses in a text, in order: pairs in one list. */
 export function findEmails(text: string): number[] {
   const found: number[] = [];
-  // What lies before was an address, or belongs to the @ before.
-  let from = 0;
-  for (const { index, 0: sign } of text.matchAll(/@|%40/g)) {
-    if (index < from) continue;
-    const domain = index + sign.length;
+  const [plain, encoded] = EMAIL_LITERALS;
+  let [at, encodedAt] = [text.indexOf(plain), text.indexOf(encoded)];
+  // What lies before `from` was an address, or belongs to the @ before.
+  for (let from = 0; at >= 0 || encodedAt >= 0;) {
+    const isPlain = encodedAt < 0 || (at >= 0 && at < encodedAt);
+    const index = isPlain ? at : encodedAt;
+    const domain = index + (isPlain ? plain : encoded).length;
     const end = domainEnd(text, domain);
     const start = end > 0 ? localStart(text, from, index) : index;
     if (start < index) found.push(start, end);
     from = Math.max(domain, end);
+    if (at >= 0 && at < from) at = text.indexOf(plain, from);
+    if (encodedAt >= 0 && encodedAt < from) encodedAt = text.indexOf(encoded, from);
   }
   return found;
 }
@@ -64,9 +68,11 @@ function isPart(text: string, at: number, ascii: Uint8Array): boolean {
   return unit < 128 ? ascii[unit] === 1 : isLetter(text, at);
 }
 
-/** Letters of any script in the BMP. */
+/** Letters of any script in the BMP, and digits of scripts other than Latin. */
 function isLetter(text: string, at: number): boolean {
-  return /[\p{L}\p{M}\p{N}]/u.test(text[at]!) && !/[0-9]/.test(text[at]!);
+  const unit = text.charCodeAt(at);
+  const small = unit | 32;
+  return unit < 128 ? small >= 97 && small <= 122 : /[\p{L}\p{M}\p{N}]/u.test(text[at]!);
 }
 
 function asciiTable(more: string): Uint8Array {

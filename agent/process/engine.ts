@@ -42,7 +42,13 @@ function trial(): boolean {
   }
   // Built from parts, so that no RegExp of this source was compiled before the flags were set.
   const evil = new RegExp(["(x+", "x+)+y"].join(""));
-  const start = performance.now();
+  const start = threadMilliseconds();
   evil.test(`${"x".repeat(24)}!`);
-  return performance.now() - start < TRIAL_MS_MAX;
+  return threadMilliseconds() - start < TRIAL_MS_MAX;
+}
+
+/** Processor time of this thread: unlike the clock it does not run on while others run. */
+export function threadMilliseconds(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1000;
 }

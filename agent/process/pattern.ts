@@ -8,7 +8,7 @@
  * That product is bounded too (WORK_MAX): a pattern of a thousand instructions sees the first 64 Ki characters.
  */
 import { RE2JS } from "re2js";
-import { boundedRegExp, V8_CHARS_MAX } from "./engine.ts";
+import { boundedRegExp, threadMilliseconds, V8_CHARS_MAX } from "./engine.ts";
 import { parsePattern } from "./syntax.ts";
 import { literalsOf, translate } from "./translate.ts";
 
@@ -16,7 +16,7 @@ import { literalsOf, translate } from "./translate.ts";
 const WORK_MAX = 64 * 1024 * 1024;
 /** What stands where something was taken out unseen. */
 export const MASK = "***";
-/** Time is looked at after each so many replacements in a text. */
+/** The time is looked at after each so many replacements, and after each one in a text that V8 is not given. */
 const GLANCE_EVERY = 16;
 
 export interface Pattern {
@@ -34,8 +34,8 @@ export interface Pattern {
 
 /** What the replacements of one run may use up together. Counts what they did. */
 export interface Allowance {
-  /** Milliseconds of processor time left. */
-  milliseconds: number;
+  /** By threadMilliseconds(): after it, whatever matches is masked with all that follows it. */
+  deadline: number;
   /** Characters that the text may grow to. */
   charsMax: number;
   /** Matches replaced so far. */
@@ -166,31 +166,20 @@ function re2Matches(pattern: RE2JS, text: string): Matches {
 }
 
 function replaceMatches(text: string, next: Matches, replacement: Replacement, allowance: Allowance): string {
-  const started = threadMilliseconds();
-  const until = started + Math.max(allowance.milliseconds, 0);
+  const glanceEvery = text.length > V8_CHARS_MAX ? 1 : GLANCE_EVERY;
   let out = "";
   let at = 0;
-  for (let matches = 0, match; (match = next());) {
+  for (let match; (match = next());) {
     if (match.end === match.start) continue;
     out += text.slice(at, match.start);
     for (const part of replacement) {
       if (out.length <= allowance.charsMax) out += typeof part === "string" ? part : match.group(part);
     }
     at = match.end;
-    allowance.replaced++;
-    const late = matches++ % GLANCE_EVERY === 0 && threadMilliseconds() >= until;
-    if (!late && out.length + text.length - at <= allowance.charsMax) continue;
+    if (++allowance.replaced % glanceEvery === 0 && threadMilliseconds() > allowance.deadline) allowance.deadline = 0;
+    if (allowance.deadline > 0 && out.length + text.length - at <= allowance.charsMax) continue;
     allowance.masked++;
-    out += MASK;
-    at = text.length;
-    break;
+    return out + MASK;
   }
-  allowance.milliseconds -= threadMilliseconds() - started;
   return at === 0 ? text : out + text.slice(at);
-}
-
-/** Processor time of this thread: unlike the clock it does not run on while others run. */
-function threadMilliseconds(): number {
-  const { user, system } = process.threadCpuUsage();
-  return (user + system) / 1000;
 }

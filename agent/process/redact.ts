@@ -7,6 +7,7 @@ import { END, FIELDS_END, FIELDS_START, START, TRUNCATED } from "../memory/colum
 import { findCards, mayHoldCard } from "./card.ts";
 import { EMAIL_LITERALS, findEmails } from "./email.ts";
 import { formatFields, isNested, parseFields } from "./json.ts";
+import { threadMilliseconds } from "./engine.ts";
 import { compilePattern, MASK, parseReplacement, type Allowance } from "./pattern.ts";
 import type { Rows } from "./rows.ts";
 import { searchHits } from "./search.ts";
@@ -40,7 +41,7 @@ export function redactStep(step: RedactStep): StepRun {
     }),
   ];
   return (rows, counts) => {
-    const allowance = { milliseconds: RUN_MS_MAX, charsMax: 0, replaced: 0, masked: 0 };
+    const allowance = { deadline: threadMilliseconds() + RUN_MS_MAX, charsMax: 0, replaced: 0, masked: 0 };
     redactTexts(rows, rules, allowance, counts);
     redactFields(rows, rules, allowance, counts);
     counts.redactions += allowance.replaced;

@@ -26,8 +26,6 @@ export interface HttpSettings {
   readonly headers: Readonly<Record<string, string>>;
   readonly auth?: HttpAuth | undefined;
   readonly requestTimeoutMs: number;
-  /** PEM certificates to trust instead of the system's. */
-  readonly ca?: string | undefined;
 }
 
 /** A connection that remembers its socket, so that an exchange can see whether its body has left. */
@@ -132,12 +130,11 @@ export class HttpClient {
   constructor(settings: HttpSettings, clock: Clock) {
     this.#settings = settings;
     this.#clock = clock;
-    const { url, headers, requestTimeoutMs, ca } = settings;
+    const { url, headers, requestTimeoutMs } = settings;
     const connect = buildConnector({
       timeout: Math.min(CONNECT_MS_MAX, requestTimeoutMs),
       allowH2: false,
       autoSelectFamily: true,
-      ...(ca !== undefined && { ca }),
     });
     this.#pool = new Pool(url.origin, {
       connections: CONNECTIONS_MAX,

@@ -6,9 +6,9 @@ import type { Buffer } from "node:buffer";
 import { renderTemplate, type Template, type TemplateValues } from "../../crds/template.ts";
 import type { Source } from "../collect/source.ts";
 import type { Slice } from "../dispatcher/sink.ts";
-import { BITS, CLASS_MASK } from "../memory/columns.ts";
+import { BITS, CLASSES, CLASS_MASK, FIELDS_END, FIELDS_START, SECONDS } from "../memory/columns.ts";
 import type { Memory } from "../memory/memory.ts";
-import { recordAt, wordOf } from "../memory/records.ts";
+import { wordOf, type Records } from "../memory/records.ts";
 import { counts } from "./body.ts";
 import { levelOf, streamOf, Tails } from "./tails.ts";
 
@@ -28,13 +28,15 @@ export class Metadata {
   readonly #encode: (pairs: Pairs) => Buffer;
   readonly #byClass: boolean;
   readonly #byRow: boolean;
+  readonly #byField: boolean;
   readonly #tails: Tails;
 
   constructor(templates: Readonly<Record<string, Template>>, encode: (pairs: Pairs) => Buffer) {
     this.#templates = Object.entries(templates).sort(([a], [b]) => (a < b ? -1 : 1));
     this.#encode = encode;
     const varies = this.#templates.map(([, template]) => template.varies);
-    this.#byRow = varies.some(({ time, fields }) => time || fields);
+    this.#byField = varies.some(({ fields }) => fields);
+    this.#byRow = this.#byField || varies.some(({ time }) => time);
     this.#byClass = varies.some(({ stream, level }) => stream || level);
     this.#tails = new Tails((source, bits) => this.#render(valuesOf(source, bits)));
   }
@@ -48,9 +50,10 @@ export class Metadata {
     const { source, from, to } = slice;
     if (!this.#byRow && !this.#byClass) return [{ from, to, meta: this.#tails.of(source, 0) }];
     const runs: { from: number; to: number; meta: Buffer }[] = [];
+    const hourly = new Map<number, Buffer>();
     for (let row = from; row < to; row++) {
       if (!counts(memory, slice, row)) continue;
-      const meta = this.#byRow ? this.#ofRow(memory, slice, row) : this.#tails.of(source, classOf(memory, slice, row));
+      const meta = this.#ofRow(memory, slice, row, hourly);
       const last = runs.at(-1);
       if (last && (last.meta === meta || last.meta.equals(meta))) last.to = row + 1;
       else runs.push({ from: row, to: row + 1, meta });
@@ -58,10 +61,17 @@ export class Metadata {
     return runs;
   }
 
-  #ofRow(memory: Memory, { source, records }: Slice, row: number): Buffer {
-    const { seconds, fields } = recordAt(memory, records, row);
+  #ofRow(memory: Memory, { source, records }: Slice, row: number, hourly: Map<number, Buffer>): Buffer {
     const bits = wordOf(memory, records, BITS, row) & CLASS_MASK;
-    return this.#render({ ...valuesOf(source, bits), seconds, fields });
+    if (!this.#byRow) return this.#tails.of(source, bits);
+    const seconds = wordOf(memory, records, SECONDS, row) >>> 0;
+    const values = { ...valuesOf(source, bits), seconds };
+    if (this.#byField) return this.#render({ ...values, fields: fieldsOf(memory, records, row) });
+    // Without fields, rows of one class and hour have the same.
+    const short = Math.floor(seconds / 3600) * CLASSES + bits;
+    let meta = hourly.get(short);
+    if (!meta) hourly.set(short, (meta = this.#render(values)));
+    return meta;
   }
 
   #render(values: TemplateValues): Buffer {
@@ -78,8 +88,11 @@ export class Metadata {
   }
 }
 
-function classOf(memory: Memory, { records }: Slice, row: number): number {
-  return wordOf(memory, records, BITS, row) & CLASS_MASK;
+function fieldsOf(memory: Memory, records: Records, row: number): Record<string, unknown> | undefined {
+  const start = wordOf(memory, records, FIELDS_START, row);
+  if (start === 0) return undefined;
+  const end = wordOf(memory, records, FIELDS_END, row);
+  return JSON.parse(memory.buffer.toString("utf8", start, end)) as Record<string, unknown>;
 }
 
 function valuesOf(source: Source, bits: number): TemplateValues {

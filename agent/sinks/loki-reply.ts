@@ -58,6 +58,9 @@ const LABELS = new RegExp(
   "i",
 );
 
+/** Refuses every record of the stream. */
+const VALUE = /^stream '.*' has label value too long/s;
+
 /** VictoriaLogs about a tenant that is no number: the request, whatever is in it. */
 const REQUEST = /cannot parse common params from request/i;
 
@@ -66,7 +69,6 @@ const RECORD = new RegExp(
   [
     "^Max entry size",
     "has timestamp too (old|new)",
-    "has label value too long",
     "structured metadata too large",
     "too many structured metadata",
   ].join("|"),
@@ -91,6 +93,7 @@ export function ofLokiReply(answer: Answer, host: string, sent: Sent): Outcome |
   if (sent.streams > 1) return split;
   if (LABELS.test(bare)) return { kind: "hold", reason: `${reason}; check the sink's labels` };
   const rows = sent.rows();
+  if (VALUE.test(bare)) return { kind: "reject", refused: rows.map((row) => refuse(row, bare, false)) };
   const refused = total ? ofIngester(text, Number(total[1]), Number(total[2]), rows) : ofDistributor(bare, rows);
   return refused && refused.length > 0 ? { kind: "reject", refused } : split;
 }

@@ -50,6 +50,8 @@ export function ofError(host: string, error: Error, started: boolean): Outcome {
   const detail = error.message.includes(code) ? error.message : [error.message, code && `(${code})`].join(" ").trim();
   const reason = `${host}: ${detail || error.name}`;
   if (isTls(code)) return { kind: "hold", reason };
+  // A header that cannot be sent, such as a token with a newline in it.
+  if (code === "UND_ERR_INVALID_ARG") return { kind: "hold", reason };
   if (error.name === "HTTPParserError") return { kind: "hold", reason: `${reason}; this is no HTTP server` };
   return started ? { kind: "retry", reason, ambiguous: true } : { kind: "retry", reason };
 }

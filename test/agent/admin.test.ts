@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { statSync } from "node:fs";
+import { statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 import { text } from "node:stream/consumers";
 import { createAdmin } from "../../agent/admin.ts";
 import { SimWorld, DISPATCHER } from "../support/sim-world.ts";
@@ -56,7 +56,7 @@ test("while it drains it is alive and not ready", async (t) => {
   live.agent.start();
   live.write("a", ["one"]);
   await until("the request", () => destination.requests === 1);
-  const stopped = live.agent.stop();
+  const stopped = live.stop();
   const ready = await live.get("/readyz");
   assert.deepEqual([ready.status, await ready.json()], [503, { error: "the agent drains and takes no more lines" }]);
   assert.equal((await live.get("/healthz")).status, 200);
@@ -64,7 +64,7 @@ test("while it drains it is alive and not ready", async (t) => {
 });
 
 /** A simulated node, whose agent waits for whatever the destination does, and its admin server. */
-async function simulated() {
+async function simulated(t: TestContext) {
   const options = { url: "http://sim", method: "POST", format: "ndjson", headers: {}, requestTimeoutMs: 1 } as const;
   const selection = { namespaces: { include: [], exclude: [] }, containers: { include: [], exclude: [] } };
   const world = new SimWorld(() => 0.5, {
@@ -80,36 +80,35 @@ async function simulated() {
   world.start();
   const reload = () => Promise.resolve({ problems: [] });
   const admin = await createAdmin({ agent: world.agent!, reload, listen: "127.0.0.1:0", clock: world.clock });
+  t.after(() => admin.close());
   const health = async (): Promise<number> => (await fetch(`${admin.address}/healthz`)).status;
   return { world, admin, health };
 }
 
 for (const mode of ["retry", "hold", "hang"] as const) {
-  test(`ten minutes of a destination that answers with ${mode} are no stall`, async () => {
-    const { world, admin, health } = await simulated();
+  test(`ten minutes of a destination that answers with ${mode} are no stall`, async (t) => {
+    const { world, health } = await simulated(t);
     world.destination("ClusterLogPipeline//all/a").mode = mode;
     world.write(0, "stdout", "line", 500);
     for (let i = 0; i < 60; i++) {
       await world.clock.run(10_000);
       assert.equal(await health(), 200, `after ${i * 10} s`);
     }
-    await admin.close();
     await world.stop();
   });
 }
 
-test("an idle agent is alive, and one whose loop takes no more turns is not", async () => {
-  const { world, admin, health } = await simulated();
+test("an idle agent is alive, and one whose loop takes no more turns is not", async (t) => {
+  const { world, admin, health } = await simulated(t);
   await world.clock.run(3_600_000);
   assert.equal(await health(), 200);
   world.clock.clear();
-  await world.clock.run(44_000);
+  await world.clock.run(14_000);
   assert.equal(await health(), 200);
-  await world.clock.run(31_000);
+  await world.clock.run(32_000);
   const response = await fetch(`${admin.address}/healthz`);
   assert.equal(response.status, 503);
   assert.match(((await response.json()) as { error: string }).error, /^the loop has taken no turn for \d+ ms; /);
-  await admin.close();
 });
 
 test("/v1/ledger adds up for each container, each sink and in all", async (t) => {
@@ -143,28 +142,23 @@ function filteredOf(live: Live): { lines: number; bytes: number } {
 
 test("/v1/ledger looks at the files as they are now, and names what was lost by its reason", async (t) => {
   const destination = await new Destination().open(t);
-  const yaml = pipeline(destination.url).replace(
-    "batchTimeout: 10ms",
-    "batchTimeout: 10ms, queueSize: 1, batchSize: 1",
-  );
+  const yaml = pipeline(destination.url).replaceAll("30s", "50ms").replace("10ms", "10ms, queueSize: 1, batchSize: 1");
   const live = await Live.open(t, configOf(yaml));
   destination.answer = refuse(503);
-  const first = live.write("a", ["one"]);
+  live.write("a", ["one"]);
   live.agent.start();
   await until("trouble", () => destination.requests > 0);
-  const { writeFileSync, appendFileSync } = await import("node:fs");
   const more = live.write("a", ["two", "three"]);
   const behind = await live.json<LedgerView>("/v1/ledger");
   assert.equal(behind.total.backlogBytes, more);
   assert.deepEqual(behind.total.imbalance, { lines: 0, bytes: 0 });
-  writeFileSync(live.file("a"), "");
-  appendFileSync(live.file("a"), "x\n");
+  writeFileSync(live.file("a"), "x\n");
   destination.answer = accept;
   const lost = await until("the loss", async () => {
     const { total } = await live.json<LedgerView>("/v1/ledger");
     return Object.keys(total["lost"] as object).length > 0 && total;
   });
-  assert.deepEqual(lost["lost"], { TruncatedBeforeRead: { lines: 0, bytes: first + more } });
+  assert.deepEqual(lost["lost"], { TruncatedBeforeRead: { lines: 0, bytes: more } });
   assert.deepEqual(lost.imbalance, { lines: 0, bytes: 0 });
 });
 
@@ -209,7 +203,7 @@ test("no answer holds a secret", async (t) => {
   const destination = await new Destination().open(t);
   const auth = ', auth: {bearer: {env: TOKEN}}, headers: {X-Api-Key: "header-secret"}';
   const live = await Live.open(t, configOf(pipeline(destination.url, auth), { TOKEN: "token-secret" }));
-  destination.answer = refuse(401, "token-secret was refused".slice(13));
+  destination.answer = refuse(401);
   live.write("a", ["one"]);
   live.agent.start();
   await until("the request", () => destination.requests > 0);

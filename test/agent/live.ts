@@ -111,7 +111,8 @@ export class Live {
   static async open(t: TestContext, config: Config, options: LiveOptions = {}): Promise<Live> {
     const directory = options.directory ?? mkdtempSync(join(tmpdir(), "tailrace-live-"));
     const logsDir = join(directory, "pods");
-    mkdirSync(logsDir, { recursive: true });
+    const dataDir = join(directory, "data");
+    for (const folder of [logsDir, dataDir]) mkdirSync(folder, { recursive: true });
     const lines: string[] = [];
     const say =
       (level: string): Log["info"] =>
@@ -120,7 +121,7 @@ export class Live {
     const log: Log = { info: say("info"), warn: say("warn"), error: say("error") };
     const { clock = realClock, disk = realDisk, listen = "127.0.0.1:0" } = options;
     const world = { clock, disk, log, watcher: realWatcher(log), random: Math.random, sinks };
-    const agent = new Agent(config, world, { logsDir, dataDir: join(directory, "data"), node: "n1", once: false });
+    const agent = new Agent(config, world, { logsDir, dataDir, node: "n1", once: false });
     const reload = options.reload ?? (() => Promise.resolve({ problems: [] }));
     const admin = await createAdmin({ agent, reload, listen, clock });
     const live = new Live(agent, admin, directory, lines);

@@ -119,8 +119,7 @@ export async function perform(world: SimWorld, setup: Setup, act: Act): Promise<
       world.disk.full = true;
       return;
     case "disk free":
-      world.disk.full = false;
-      return;
+      return world.freeDisk();
     case "crash":
       world.crash(act.power);
       return world.start();

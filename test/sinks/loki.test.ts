@@ -158,12 +158,22 @@ void suite("loki 1.6.1", { skip }, () => {
     for (const [kind, bad] of Object.entries(kinds)) {
       const good = [0, 2].map((at) => ({ text: `${kind} ${at}`, seconds: NOW + at }));
       const from = source(kind);
-      const refused = await drive([{ source: from, lines: [good[0]!, bad, good[1]!].sort((a, b) => a.seconds - b.seconds) }]);
+      const refused = await drive([
+        { source: from, lines: [good[0]!, bad, good[1]!].sort((a, b) => a.seconds - b.seconds) },
+      ]);
       const lost = refused.filter((each) => !each.refused.outOfOrder);
-      assert.deepEqual(lost.map(({ line }) => line), [bad], kind);
+      assert.deepEqual(
+        lost.map(({ line }) => line),
+        [bad],
+        kind,
+      );
       assert.match(lost[0]!.refused.reason, /Max entry size|timestamp too (old|new)/);
       const stored = await server.queryAll(`{container="${kind}"}`, tenant);
-      assert.deepEqual(stored.map(({ line }) => line), good.map(({ text }) => text), kind);
+      assert.deepEqual(
+        stored.map(({ line }) => line),
+        good.map(({ text }) => text),
+        kind,
+      );
     }
   });
 
@@ -216,11 +226,28 @@ void suite("loki 1.6.1", { skip }, () => {
     assert.match(lost.reason, /answered 404/);
   });
 
+  void test("a label value that is too long costs its stream's records alone", async (t) => {
+    const tenant = `t${++tenants}`;
+    const { drive } = opened(t, server.url, { tenant, labels: templates({ c: "{container}", user: "{fields.user}" }) });
+    const lines = ["ok", "x".repeat(3_000)].flatMap((user) =>
+      Array.from({ length: 20 }, (_, i) => ({ text: `${user.slice(0, 2)}${i}`, seconds: NOW + i, fields: { user } })),
+    );
+    const refused = (await drive([{ source: source(), lines }])).filter((each) => !each.refused.outOfOrder);
+    assert.equal(refused.length, 20);
+    assert.ok(
+      refused.every(({ line, refused: { reason } }) => String(line.text).startsWith("xx") && /too long/.test(reason)),
+    );
+    assert.equal((await server.queryAll('{c="app"}', tenant)).length, 20);
+  });
+
   void test("tenants do not see each other's lines", async (t) => {
     const [mine, other] = [`t${++tenants}`, `t${++tenants}`];
     await opened(t, server.url, { tenant: mine }).send([{ source: source(), lines: [{ text: "m", seconds: NOW }] }]);
     await opened(t, server.url, { tenant: other }).send([{ source: source(), lines: [{ text: "o", seconds: NOW }] }]);
-    assert.deepEqual((await server.queryAll('{pod="web-1"}', mine)).map(({ line }) => line), ["m"]);
+    assert.deepEqual(
+      (await server.queryAll('{pod="web-1"}', mine)).map(({ line }) => line),
+      ["m"],
+    );
   });
 
   void test("over the rate limit it is asked again, and when Loki is gone", async (t) => {
@@ -279,7 +306,13 @@ void suite("VictoriaLogs", { skip }, () => {
 
   void test("a tenant that it cannot read is a hold: no record is at fault", async (t) => {
     const outcome = await opened(t, server.url, { tenant: "shop" }).send([
-      { source: source(), lines: [{ text: "x", stream: "stdout" }, { text: "y", stream: "stderr" }] },
+      {
+        source: source(),
+        lines: [
+          { text: "x", stream: "stdout" },
+          { text: "y", stream: "stderr" },
+        ],
+      },
     ]);
     assert.ok(outcome.kind === "hold", JSON.stringify(outcome));
     assert.match(outcome.reason, /cannot parse accountID/);

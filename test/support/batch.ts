@@ -104,7 +104,7 @@ export class Batches {
     if (!chunk) throw new Error("the test's memory has no room for its batch");
     const block = chunk.take(cap * columns.ROW_BYTES);
     const verdicts = lines.some(({ verdict }) => verdict) ? chunk.take(lines.length, 1) : 0;
-    const records: Records = { block, cap, count: lines.length, base: 0, chunks: [chunk], verdicts };
+    const records: Records = { block, cap, count: lines.length, base: 0, chunks: [chunk], verdicts, joined: false };
     const keyed = new Map<OrderKey & { id: number }, number>();
     const byRow = this.#order?.some(({ varies }) => varies.time || varies.fields) ?? false;
     const keyColumn = byRow ? chunk.take(cap * 4) : 0;

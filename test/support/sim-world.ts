@@ -62,6 +62,8 @@ export class SimWorld {
   /** Who waits for a change in which directory. */
   readonly #watchers = new Map<string, Set<() => void>>();
   #count = 0;
+  /** When the disk was last full. */
+  #fullAt = -Infinity;
 
   constructor(random: () => number, config: Config) {
     this.#random = random;
@@ -113,6 +115,12 @@ export class SimWorld {
       });
     }
     this.#changed(container.directory, 1);
+  }
+
+  /** The agent's next turn after this writes what could not be written. */
+  freeDisk(): void {
+    if (this.disk.full) this.#fullAt = this.clock.now();
+    this.disk.full = false;
   }
 
   rotate(index: number): void {
@@ -171,7 +179,8 @@ export class SimWorld {
     for (const destination of this.destinations.values()) {
       for (const sent of destination.sent) {
         // What the journal could not take is repeated.
-        if (sent.answeredAt === undefined || sent.answeredAt >= since || this.disk.full) this.#mayRepeat(sent.texts);
+        const unsaved = this.disk.full || this.clock.now() - this.#fullAt < 1_500;
+        if (sent.answeredAt === undefined || sent.answeredAt >= since || unsaved) this.#mayRepeat(sent.texts);
       }
     }
     this.agent = undefined;
@@ -235,12 +244,12 @@ export class SimWorld {
       destination.mode = "accept";
       destination.latencyMs = 5;
     }
-    this.disk.full = false;
+    this.freeDisk();
     if (!this.agent) this.start();
     for (let i = 0; i < 40; i++) {
       await this.clock.run(i < 20 ? 500 : 20_000);
       this.check();
-      if (i > 5 && this.ledger().every(({ backlogBytes, inFlight }) => backlogBytes === 0 && inFlight.bytes === 0)) return;
+      if (i > 21 && this.ledger().every(({ backlogBytes, inFlight }) => backlogBytes === 0 && inFlight.bytes === 0)) return;
     }
     assert.fail(`nothing moves any more: ${JSON.stringify(this.ledger())}\n${this.lines.slice(-20).join("\n")}`);
   }

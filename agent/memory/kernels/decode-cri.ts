@@ -1,28 +1,5 @@
-import {
-  AT,
-  BITS,
-  END,
-  FIELDS_END,
-  FIELDS_START,
-  INVALID,
-  LINES,
-  NANOS,
-  NON_ASCII,
-  PARTIAL,
-  RAW,
-  RESULT,
-  ROW_BYTES,
-  R_BITS,
-  R_CONSUMED,
-  R_INVALID,
-  R_NANOS,
-  R_SECONDS,
-  SECONDS,
-  START,
-  STREAM_STDERR,
-  STREAM_STDOUT,
-  result,
-} from "./layout";
+import { ROW_BYTES, STREAM_STDOUT, STREAM_STDERR, PARTIAL, INVALID, NON_ASCII, R_SECONDS, R_NANOS } from "./layout";
+import { report, resultOf, storeRow } from "./decode";
 import { findNewline, nonAscii } from "./bytes";
 import { nanos, parseTime, seconds } from "./time";
 
@@ -34,26 +11,18 @@ let headerBits: u32 = 0;
 
 export function decodeCri(from: usize, to: usize, block: usize, cap: u32, limit: usize): u32 {
   const stride = (<usize>cap) << 2;
-  let lastSeconds = load<u32>(RESULT + (R_SECONDS << 2));
-  let lastNanos = load<u32>(RESULT + (R_NANOS << 2));
+  let lastSeconds = resultOf(R_SECONDS);
+  let lastNanos = resultOf(R_NANOS);
   let allBits: u32 = 0;
   let invalid: u32 = 0;
   let row: u32 = 0;
   let line = from;
   while (row < cap) {
-    let bits: u32 = 0;
-    let text = parseHeader(line, to);
-    let end: usize = 0;
-    if (text) {
-      end = findNewline(text, to);
-      if (!end) break;
-      bits = headerBits;
-    } else {
-      end = findNewline(line, to);
-      if (!end) break;
-      bits = INVALID;
-      text = line;
-    }
+    const header = parseHeader(line, to);
+    const text = header ? header : line;
+    const end = findNewline(text, to);
+    if (!end) break;
+    let bits = header ? headerBits : INVALID;
     const next = end + 1;
     if (((next + 3) & ~3) + <usize>(row + 1) * ROW_BYTES > limit) break;
     if (bits & INVALID) {
@@ -64,25 +33,12 @@ export function decodeCri(from: usize, to: usize, block: usize, cap: u32, limit:
     }
     if (nonAscii) bits |= NON_ASCII;
     allBits |= bits;
-    let column = block + ((<usize>row) << 2);
-    store<u32>(column, <u32>text);
-    store<u32>((column += stride), <u32>end);
-    store<u32>((column += stride), lastSeconds);
-    store<u32>((column += stride), lastNanos);
-    store<u32>((column += stride), bits);
-    store<u32>((column += stride), 1);
-    store<u32>((column += stride), <u32>(line - from));
-    store<u32>((column += stride), <u32>(next - line));
-    store<u32>((column += stride), 0);
-    store<u32>((column += stride), 0);
+    const column = block + ((<usize>row) << 2);
+    storeRow(column, stride, text, end, lastSeconds, lastNanos, bits, line - from, next - line);
     ++row;
     line = next;
   }
-  result(R_CONSUMED, <u32>(line - from));
-  result(R_BITS, allBits);
-  result(R_SECONDS, lastSeconds);
-  result(R_NANOS, lastNanos);
-  result(R_INVALID, invalid);
+  report(line - from, allBits, lastSeconds, lastNanos, invalid);
   return row;
 }
 

@@ -1,18 +1,5 @@
-import {
-  INVALID,
-  NON_ASCII,
-  PARTIAL,
-  RESULT,
-  ROW_BYTES,
-  R_BITS,
-  R_CONSUMED,
-  R_INVALID,
-  R_NANOS,
-  R_SECONDS,
-  STREAM_STDERR,
-  STREAM_STDOUT,
-  result,
-} from "./layout";
+import { ROW_BYTES, STREAM_STDOUT, STREAM_STDERR, PARTIAL, INVALID, NON_ASCII, R_SECONDS, R_NANOS } from "./layout";
+import { report, resultOf, storeRow } from "./decode";
 import { findNewline, nonAscii } from "./bytes";
 import { nanos, parseTime, seconds } from "./time";
 import { closingQuote, escaped, scanText, textNonAscii, unescape } from "./json-string";
@@ -32,8 +19,8 @@ let lineBits: u32 = 0;
 
 export function decodeJsonFile(from: usize, to: usize, block: usize, cap: u32, limit: usize): u32 {
   const stride = (<usize>cap) << 2;
-  let lastSeconds = load<u32>(RESULT + (R_SECONDS << 2));
-  let lastNanos = load<u32>(RESULT + (R_NANOS << 2));
+  let lastSeconds = resultOf(R_SECONDS);
+  let lastNanos = resultOf(R_NANOS);
   let allBits: u32 = 0;
   let invalid: u32 = 0;
   let row: u32 = 0;
@@ -58,25 +45,12 @@ export function decodeJsonFile(from: usize, to: usize, block: usize, cap: u32, l
       ++invalid;
     }
     allBits |= bits;
-    let column = block + ((<usize>row) << 2);
-    store<u32>(column, <u32>text);
-    store<u32>((column += stride), <u32>end);
-    store<u32>((column += stride), lastSeconds);
-    store<u32>((column += stride), lastNanos);
-    store<u32>((column += stride), bits);
-    store<u32>((column += stride), 1);
-    store<u32>((column += stride), <u32>(line - from));
-    store<u32>((column += stride), <u32>(next - line));
-    store<u32>((column += stride), 0);
-    store<u32>((column += stride), 0);
+    const column = block + ((<usize>row) << 2);
+    storeRow(column, stride, text, end, lastSeconds, lastNanos, bits, line - from, next - line);
     ++row;
     line = next;
   }
-  result(R_CONSUMED, <u32>(line - from));
-  result(R_BITS, allBits);
-  result(R_SECONDS, lastSeconds);
-  result(R_NANOS, lastNanos);
-  result(R_INVALID, invalid);
+  report(line - from, allBits, lastSeconds, lastNanos, invalid);
   return row;
 }
 

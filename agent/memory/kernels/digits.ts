@@ -1,7 +1,7 @@
 // Numbers and times into ASCII digits.
 
 /** Writes v < 100,000,000 as eight digits. */
-export function writeEight(out: usize, v: u32): void {
+function writeEight(out: usize, v: u32): void {
   // Halves, then pairs, then digits, each in its own lane; the divisions are multiplications by rounded reciprocals.
   const halves = (<u64>(v / 10000)) | ((<u64>(v % 10000)) << 32);
   const hundreds = ((halves * 10486) >> 20) & 0x0000007f0000007f;

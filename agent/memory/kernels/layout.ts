@@ -7,14 +7,12 @@ export const SECONDS: usize = 2;
 export const NANOS: usize = 3;
 export const BITS: usize = 4;
 export const LINES: usize = 5;
-export const AT: usize = 6;
 export const RAW: usize = 7;
 export const FIELDS_START: usize = 8;
 export const FIELDS_END: usize = 9;
 export const COLUMNS: usize = 10;
 export const ROW_BYTES: usize = 40;
 
-export const STREAM_NONE: u32 = 0;
 export const STREAM_STDOUT: u32 = 1;
 export const STREAM_STDERR: u32 = 2;
 export const LEVEL_SHIFT: u32 = 2;

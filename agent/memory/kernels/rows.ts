@@ -3,7 +3,6 @@ import {
   CLASS_MASK,
   COLUMNS,
   END,
-  FIELDS_END,
   FIELDS_START,
   LINES,
   RAW,

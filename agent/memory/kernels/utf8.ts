@@ -18,7 +18,7 @@ export function utf8(block: usize, cap: u32, from: u32, to: u32): u32 {
 }
 
 /** Whether [p, end) is valid UTF-8. */
-export function isUtf8(p: usize, end: usize): bool {
+function isUtf8(p: usize, end: usize): bool {
   // The first block has nothing before it; every later one reads what is before it again, at odd addresses. Behind the
   // end the last block, which may be empty, has zeros, so that an unfinished sequence is followed by something wrong;
   // only the first of them counts, because what lies before the others is not text.

@@ -21,7 +21,15 @@ test("rows are read as plain objects, with offsets and times beyond 31 bits", ()
     },
     { text: Uint8Array.of(0x61, 0xff), seconds: 0xffffffff, bits: INVALID, at: -5 },
   ]);
-  const records: Records = { block: pair.from, cap: 4, count: 2, base: 5_000_000_000, chunks: [], verdicts: 0 };
+  const records: Records = {
+    block: pair.from,
+    cap: 4,
+    count: 2,
+    base: 5_000_000_000,
+    chunks: [],
+    verdicts: 0,
+    joined: false,
+  };
   assert.deepEqual(recordAt(memory, records, 0), {
     text: "first é",
     seconds: 1_795_428_000,

@@ -186,3 +186,26 @@ test("on a full disk what does not fit is taken back, and goes in when there is 
   await appender.append([{ path, bytes: block }], never);
   assert.ok(fs.readFileSync(path).equals(Buffer.concat([bytes("old\n"), block])));
 });
+
+test("what was appended is on disk before it counts, with the names of new files and folders", async (t) => {
+  const { folder, appender } = make(t);
+  const steps: string[] = [];
+  const handle = await fs.promises.open(folder);
+  const prototype = Object.getPrototypeOf(handle) as fs.promises.FileHandle;
+  await handle.close();
+  for (const step of ["write", "datasync", "sync"] as const) {
+    const real = prototype[step] as (...given: unknown[]) => Promise<unknown>;
+    t.mock.method(prototype, step, async function (this: fs.promises.FileHandle, ...given: unknown[]) {
+      const name = fs.readlinkSync(`/proc/self/fd/${this.fd}`).slice(folder.length);
+      const result = await real.apply(this, given);
+      steps.push(`${step} ${name}`);
+      return result;
+    });
+  }
+  const path = join(folder, "a/b");
+  await appender.append([{ path, bytes: bytes("x\n") }], never);
+  assert.deepEqual(steps, ["sync ", "sync /a", "write /a/b", "datasync /a/b"]);
+  steps.length = 0;
+  await appender.append([{ path, bytes: bytes("x\n") }], never);
+  assert.deepEqual(steps, ["write /a/b", "datasync /a/b"]);
+});

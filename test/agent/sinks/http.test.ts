@@ -6,11 +6,12 @@ import type { HttpOptions } from "../../../crds/config.ts";
 import { realClock } from "../../../agent/clock.ts";
 import { Batches, source } from "../../support/batch.ts";
 import { parseRecord, sinkContract, type Arrived, type Rig } from "./contract.ts";
-import { answering, keptLog } from "./support.ts";
+import { answering, keptLog, trustTestCertificate } from "./support.ts";
 
 const never = new AbortController().signal;
 
-async function rig(t: TestContext, format: HttpOptions["format"]): Promise<Rig<HttpOptions>> {
+async function rig(t: TestContext, format: HttpOptions["format"], tls = false): Promise<Rig<HttpOptions>> {
+  if (tls) trustTestCertificate(t);
   let status = 200;
   const records: Arrived[] = [];
   const server = await answering((response, { body, headers }) => {
@@ -20,7 +21,7 @@ async function rig(t: TestContext, format: HttpOptions["format"]): Promise<Rig<H
       records.push(...parse(format, body.toString("utf8")));
     }
     response.writeHead(status).end("nothing is stored here");
-  });
+  }, tls);
   t.after(async () => server.close());
   return {
     row: http,
@@ -44,6 +45,7 @@ function parse(format: HttpOptions["format"], text: string): Arrived[] {
 }
 
 for (const format of ["ndjson", "json"] as const) sinkContract(`http ${format}`, async (t) => rig(t, format));
+sinkContract("http ndjson over TLS", async (t) => rig(t, "ndjson", true));
 
 test("requests have the method, the headers and the path that are set", async (t) => {
   const server = await answering((response) => response.end());

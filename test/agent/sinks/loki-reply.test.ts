@@ -149,7 +149,6 @@ test("a single record that is refused is rejected, whatever for", () => {
     tooLong("b", 262_144, 300_000),
     `2 errors like: ${tooLong("b", 262_144, 300_000)}`,
     "entry for stream '{a=\"e\"}' has timestamp too new: 2026-11-25 18:49:15.000000005 +0000 UTC",
-    "stream '{a=\"vvv\"}' has label value too long: 'vvv'",
     "stream '{a=\"b\"}' has structured metadata too large: '70000' bytes, limit: '65536' bytes. Please see …",
     tooOld("2017-07-14 02:40:01 +0000 UTC"),
   ];
@@ -157,6 +156,17 @@ test("a single record that is refused is rejected, whatever for", () => {
     assert.equal(refused(outcome(`${text}\n`, sent(0))), "0", text);
     if (!text.includes("too old")) assert.equal(outcome(text, sent(0, 1))?.kind, "split", text);
   }
+});
+
+test("a label value that is too long costs every record of its stream, and no other", () => {
+  const text = "stream '{a=\"vvv\"}' has label value too long: 'vvv'";
+  assert.equal(refused(outcome(text, sent(0, 1))), "0 1");
+  assert.equal(outcome(text, sent(0, 1), 400, 2)?.kind, "split");
+});
+
+test("a request that is refused before anybody looks at its records is a hold", () => {
+  const text = 'cannot parse common params from request: cannot parse accountID from "shop": cannot parse…';
+  assert.equal(outcome(text, sent(0, 1), 400, 2)?.kind, "hold");
 });
 
 test("a label set that Loki does not take is a hold: the records are good", () => {

@@ -7,30 +7,38 @@ import { createServer as createTcpServer, type AddressInfo, type Server as TcpSe
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { createServer as createTlsSocketServer, getCACertificates, setDefaultCACertificates } from "node:tls";
 import type { Clock } from "../../../agent/clock.ts";
 import type { Fields, Log } from "../../../agent/log.ts";
 
-/** Self-signed for localhost and 127.0.0.1, for tests alone; nobody trusts it. */
+/** Self-signed for localhost, for tests alone; nobody trusts it. */
 export const certificate = {
   cert: `-----BEGIN CERTIFICATE-----
-MIIBmzCCAUGgAwIBAgIUZTsTCWFo/xuWCZoEoG8Cu3H+fbQwCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNDE1MDcxN1oYDzIxMjYxMDMx
-MTUwNzE3WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAASSSby55o9H8PnoNj0SzRv+TiswAWwAzDd3s9TCaaqEs9UTx9SOt5Y4
-vTtH5xilfFeZcWeh0miSTisX0yPbg/l1o28wbTAdBgNVHQ4EFgQUQWZIHF4NYWbM
-8vHRNx0hLADOJbswHwYDVR0jBBgwFoAUQWZIHF4NYWbM8vHRNx0hLADOJbswDwYD
-VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
-zj0EAwIDSAAwRQIgOAqHNkASF5CfsP+O6266ik91vcckvZYdh40OB2hZjnoCIQDf
-1W9dTIVmtoIgDZj7EtAiqTBpxDowSoEI80U/xgto9Q==
+MIIBlTCCATugAwIBAgIUB5wwdVUYwZCGWsyeflHN+djApDQwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNDE1NDYyNVoYDzIxMjYxMDMx
+MTU0NjI1WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAARUEv6XNU9vXf2v7cqDSr4gvK1sdt1TytJ8S5EABhCMGIdgz+p0aZih
+w9jOxf2Hva0hcZQIx+kepngV09QFfj6Co2kwZzAdBgNVHQ4EFgQUUSgNfMnuywHk
+5kG/fXTITzBOsMAwHwYDVR0jBBgwFoAUUSgNfMnuywHk5kG/fXTITzBOsMAwDwYD
+VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALgglsb2NhbGhvc3QwCgYIKoZIzj0EAwID
+SAAwRQIgLHdH7AEE91ht813dqiZbdJ48TenDh8Xh4JBU/v/sBEcCIQCu1+HzZQVI
+Wgsm3kwuJwam3c4zJYxAPEt4N6pRAqBdbA==
 -----END CERTIFICATE-----
 `,
   key: `-----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgGHhybANk9+KHKOXp
-3soPV63jM0eDdaeuHFRG2lVH1kChRANCAASSSby55o9H8PnoNj0SzRv+TiswAWwA
-zDd3s9TCaaqEs9UTx9SOt5Y4vTtH5xilfFeZcWeh0miSTisX0yPbg/l1
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgyQpbWVEoRWWL4Nj0
+z/0jeXLI+ggjyGJUAIp3es5S8yShRANCAARUEv6XNU9vXf2v7cqDSr4gvK1sdt1T
+ytJ8S5EABhCMGIdgz+p0aZihw9jOxf2Hva0hcZQIx+kepngV09QFfj6C
 -----END PRIVATE KEY-----
 `,
 };
+
+/** Until the test ends, the certificate above is trusted like those of the system. */
+export function trustTestCertificate(t: TestContext): void {
+  const before = getCACertificates("default");
+  setDefaultCACertificates([...before, certificate.cert]);
+  t.after(() => setDefaultCACertificates(before));
+}
 
 export interface ManualClock extends Clock {
   /** Moves on and runs what has become due. */
@@ -112,9 +120,9 @@ export async function answering(
 }
 
 /** A server that is given each connection as it comes. */
-export async function connecting(onConnection: (socket: Socket) => void): Promise<TestServer> {
-  const server = createTcpServer(onConnection);
-  return listening(server, false, []);
+export async function connecting(onConnection: (socket: Socket) => void, tls = false): Promise<TestServer> {
+  const server = tls ? createTlsSocketServer(certificate, onConnection) : createTcpServer(onConnection);
+  return listening(server, tls, []);
 }
 
 async function listening(server: TcpServer, tls: boolean, received: Received[]): Promise<TestServer> {
@@ -128,7 +136,7 @@ async function listening(server: TcpServer, tls: boolean, received: Received[]):
   const { port } = server.address() as AddressInfo;
   return {
     received,
-    url: `${tls ? "https" : "http"}://127.0.0.1:${port}`,
+    url: tls ? `https://localhost:${port}` : `http://127.0.0.1:${port}`,
     get connections() {
       return sockets.size;
     },
