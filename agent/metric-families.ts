@@ -1,5 +1,6 @@
 /** The families of /metrics: name, help and labels of each, and where its values are read. See metrics.ts. */
-import type { Outlet, Worker, WorkerState } from "./dispatcher/outlet.ts";
+import type { Worker, WorkerState } from "./dispatcher/delivery.ts";
+import type { Outlet } from "./dispatcher/outlet.ts";
 import { imbalance, type Count, type Ledger, type Totals } from "./ledger.ts";
 import type { Agent } from "./main.ts";
 import type { StepCounts } from "./process/step.ts";

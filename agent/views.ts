@@ -1,7 +1,8 @@
 /** What the HTTP interface shows of a running agent, as JSON. Each view is one look, taken between two turns. */
 import { renderConfig } from "../crds/render.ts";
 import type { Chain } from "./collect/chain.ts";
-import type { Outlet, Worker } from "./dispatcher/outlet.ts";
+import type { Worker } from "./dispatcher/delivery.ts";
+import type { Outlet } from "./dispatcher/outlet.ts";
 import { addLedger, emptyLedger, imbalance, type Count, type Ledger, type Totals } from "./ledger.ts";
 import type { Agent } from "./main.ts";
 

@@ -6,15 +6,10 @@ import { Command, InvalidArgumentError } from "commander";
 import type { Config, Problem } from "../crds/config.ts";
 import { parseDuration } from "../crds/quantity.ts";
 import { createAdmin, type Admin } from "../agent/admin.ts";
-import { realClock } from "../agent/clock.ts";
-import { JournalError } from "../agent/collect/journal.ts";
-import { realWatcher } from "../agent/collect/watch.ts";
-import { hasCode, realDisk } from "../agent/disk.ts";
 import { addLedger, emptyLedger, imbalance, sumTotals, type Ledger } from "../agent/ledger.ts";
-import { LockedError, lockDirectory } from "../agent/lock.ts";
-import { createLog } from "../agent/log.ts";
+import { lockDirectory } from "../agent/lock.ts";
+import { isStateError, realWorld } from "../agent/machine.ts";
 import { Agent } from "../agent/main.ts";
-import { sinks } from "../agent/sinks/index.ts";
 import { loadConfig } from "./files.ts";
 import { ledgerLine, ledgerTable } from "./ledger-line.ts";
 import { filesOption, outputOption, printJson, printProblems, type Output } from "./print.ts";
@@ -114,17 +109,17 @@ async function run(options: Options): Promise<number> {
 
 /** Runs an agent until it is told to stop or, with `once`, is done. Resolves to the exit code. */
 export async function runAgent(options: RunOptions): Promise<number> {
-  const log = createLog(realClock, (line) => process.stderr.write(line));
+  const world = realWorld((line) => process.stderr.write(line));
+  const { log } = world;
   let unlock: () => Promise<void>;
   let agent: Agent;
   try {
     mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
     unlock = await lockDirectory(options.dataDir);
-    const world = { clock: realClock, disk: realDisk, log, watcher: realWatcher(log), random: Math.random, sinks };
     agent = new Agent(options.config, world, options);
   } catch (error) {
-    if (!(error instanceof LockedError || error instanceof JournalError || isSystem(error))) throw error;
-    process.stderr.write(`tailrace: can't use the data directory: ${(error as Error).message}\n`);
+    if (!isStateError(error)) throw error;
+    process.stderr.write(`tailrace: can't use the data directory: ${error.message}\n`);
     return EXIT_BAD;
   }
   const reload = async (): Promise<{ problems: Problem[] }> => {
@@ -160,9 +155,6 @@ export async function runAgent(options: RunOptions): Promise<number> {
   await unlock();
   return report(agent, before, end, options);
 }
-
-const isSystem = (error: unknown): boolean =>
-  hasCode(error, "EACCES", "EROFS", "ENOSPC", "ENOTDIR", "EEXIST", "ENOENT", "EPERM", "EIO", "EDQUOT", "EMFILE");
 
 /** The sum over all sinks. */
 function total(agent: Agent): Ledger {

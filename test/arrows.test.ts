@@ -7,6 +7,8 @@ import { fileURLToPath } from "node:url";
 /** Who may import whom, and what every file keeps to. ARCHITECTURE.md tells why. */
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const STAGES = ["collect", "decode", "process", "dispatcher", "sinks"];
+/** Who puts the stages together: in order, per pipeline, and with the real machine. */
+const WIRING = ["agent/main.ts", "agent/pipelines.ts", "agent/machine.ts"];
 /** What every stage may use. */
 const SHARED = /^agent\/(memory\/.*|ledger\.ts|log\.ts|clock\.ts|disk\.ts)$/;
 /** Files that may reach no disk, socket or process, not even through others of ours. */
@@ -60,12 +62,12 @@ function broken(path: string, source: string): string[] {
 }
 
 function checkAgent(path: string, target: string, typesOnly: boolean, complain: (rule: string) => void): void {
-  if (path === "agent/main.ts" || target.startsWith("crds/") || SHARED.test(target)) return;
+  if (WIRING.includes(path) || target.startsWith("crds/") || SHARED.test(target)) return;
   const [from, to] = [path.split("/")[1]!, target.split("/")[1]!];
   if (SHARED.test(path)) {
     if (!typesOnly) complain("what all stages share imports no stage");
   } else if (!STAGES.includes(from)) {
-    if (STAGES.includes(to) && !typesOnly) complain("only agent/main.ts knows the stages; others import types");
+    if (STAGES.includes(to) && !typesOnly) complain(`only ${WIRING.join(", ")} know the stages; others import types`);
   } else if (from === to) return;
   else if (!STAGES.includes(to)) complain("a stage imports its own folder, memory/, ledger, log and crds/");
   else if (STAGES.indexOf(to) > STAGES.indexOf(from)) complain("a stage imports no later stage");

@@ -5,7 +5,6 @@
  * itself; nothing is read that the arena has no room for. Costs: a chain that grows is looked at once per poll; one that
  * was quiet for IDLE_MS costs a directory watch and a look at every rescan.
  */
-import { Decoder, type DecodeWorld } from "../decode/decoder.ts";
 import type { Clock } from "../clock.ts";
 import type { Disk } from "../disk.ts";
 import type { Log } from "../log.ts";
@@ -13,6 +12,7 @@ import { Chain, type SavedFile } from "./chain.ts";
 import { Cursors } from "./cursor.ts";
 import { Descriptors } from "./descriptors.ts";
 import { readContainer, readLayout, type Container } from "./discovery.ts";
+import type { LinesWorld } from "./lines.ts";
 import { Reader, type Hand } from "./reader.ts";
 import type { Source } from "./source.ts";
 import type { Taker } from "./taker.ts";
@@ -35,7 +35,7 @@ export interface CollectWorld {
   readonly clock: Clock;
   readonly log: Log;
   readonly watcher: Watcher;
-  readonly decode: DecodeWorld;
+  readonly lines: LinesWorld;
   readonly hand: Hand;
   readonly reserveBytes: number;
 }
@@ -120,7 +120,7 @@ export class Collector {
   /** What the reader of a taker holds open: where it begins (Infinity: nothing) and its source bytes. */
   open(taker: Taker): { at: number; raw: number } {
     const cursor = this.#followed.get(taker.chain.source.id)?.cursors.of(taker);
-    return { at: cursor?.decoder.openAt ?? Infinity, raw: cursor?.decoder.openRaw ?? 0 };
+    return { at: cursor?.lines.openAt ?? Infinity, raw: cursor?.lines.openRaw ?? 0 };
   }
 
   /** A taker has room again. */
@@ -203,7 +203,7 @@ export class Collector {
     for (const stop of this.#watchedAbove.values()) stop?.();
     for (const followed of this.#followed.values()) {
       followed.unwatch?.();
-      for (const cursor of followed.cursors.all) cursor.decoder.drop();
+      for (const cursor of followed.cursors.all) cursor.lines.drop();
       followed.chain.close();
     }
     this.reader.rest();
@@ -245,12 +245,12 @@ export class Collector {
   }
 
   #follow(container: Container, name: string, source: Source, over: boolean): void {
-    const { clock, decode } = this.#world;
+    const { clock, lines } = this.#world;
     const world = { ...this.#world, descriptors: this.descriptors };
     const chain = new Chain(source, container.directory, name, world, this.#hooks.saved(source));
     chain.ended = over;
     const seconds = Math.floor(clock.wall() / 1000);
-    const cursors = new Cursors(chain, () => new Decoder(decode, seconds));
+    const cursors = new Cursors(chain, () => lines.open(seconds));
     const followed = { chain, cursors, active: false, busyAt: 0, listedAt: clock.now(), unwatch: undefined };
     this.#followed.set(source.id, followed);
     chain.refresh(container.entries);
@@ -318,6 +318,6 @@ export class Collector {
     followed.unwatch = this.#world.watcher.once(chain.directory, () => this.#wake(followed));
     chain.release(cursors.oldest(), true);
     chain.refresh();
-    if (chain.end !== end || cursors.all.some((cursor) => cursor.decoder.openAt < Infinity)) this.#wake(followed);
+    if (chain.end !== end || cursors.all.some((cursor) => cursor.lines.openAt < Infinity)) this.#wake(followed);
   }
 }

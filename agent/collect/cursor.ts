@@ -2,13 +2,13 @@
  * A place in a chain at which it is being read, for all takers that stand there. Takers that have no room stay behind
  * on a cursor of their own; cursors that meet become one.
  */
-import type { Decoder } from "../decode/decoder.ts";
 import type { Chain, LogFile } from "./chain.ts";
+import type { Lines } from "./lines.ts";
 import type { Taker } from "./taker.ts";
 
 export class Cursor {
   readonly chain: Chain;
-  readonly decoder: Decoder;
+  readonly lines: Lines;
   readonly takers = new Set<Taker>();
   /** Linear offset up to which the chain was read here. */
   at: number;
@@ -19,15 +19,15 @@ export class Cursor {
   file: LogFile | undefined;
   finished = false;
 
-  constructor(chain: Chain, decoder: Decoder, at: number) {
+  constructor(chain: Chain, lines: Lines, at: number) {
     this.chain = chain;
-    this.decoder = decoder;
+    this.lines = lines;
     this.at = at;
   }
 
   /** Where reading would have to begin to come to the same state: the first open line, or here. */
   get origin(): number {
-    return Math.min(this.decoder.openAt, this.at);
+    return Math.min(this.lines.openAt, this.at);
   }
 
   advance(bytes: number): void {
@@ -41,18 +41,18 @@ export class Cursor {
 export class Cursors {
   readonly chain: Chain;
   readonly all: Cursor[] = [];
-  readonly #decoder: () => Decoder;
+  readonly #open: () => Lines;
 
-  constructor(chain: Chain, decoder: () => Decoder) {
+  constructor(chain: Chain, open: () => Lines) {
     this.chain = chain;
-    this.#decoder = decoder;
+    this.#open = open;
   }
 
   /** Puts a taker at a linear offset, not on the cursor `but`; its counts are the caller's business. */
   place(taker: Taker, at: number, but?: Cursor): Cursor {
-    let cursor = this.all.find((other) => other !== but && other.at === at && other.decoder.openAt === Infinity);
+    let cursor = this.all.find((other) => other !== but && other.at === at && other.lines.openAt === Infinity);
     if (!cursor) {
-      cursor = new Cursor(this.chain, this.#decoder(), at);
+      cursor = new Cursor(this.chain, this.#open(), at);
       this.all.push(cursor);
     }
     cursor.takers.add(taker);
@@ -72,7 +72,7 @@ export class Cursors {
   }
 
   /** Takers leave a cursor for a place before it, where their open lines begin; what they have behind that place is ahead of them. */
-  leave(cursor: Cursor, takers: readonly Taker[], origin = cursor.origin, openRaw = cursor.decoder.openRaw): Cursor[] {
+  leave(cursor: Cursor, takers: readonly Taker[], origin = cursor.origin, openRaw = cursor.lines.openRaw): Cursor[] {
     const places = takers.map((taker) => {
       cursor.takers.delete(taker);
       taker.ahead += cursor.at - origin - openRaw;
@@ -85,8 +85,8 @@ export class Cursors {
 
   /** Joins the cursor with another at the same place. */
   meet(cursor: Cursor): void {
-    if (cursor.decoder.openAt !== Infinity) return;
-    const other = this.all.find((c) => c !== cursor && c.at === cursor.at && c.decoder.openAt === Infinity);
+    if (cursor.lines.openAt !== Infinity) return;
+    const other = this.all.find((c) => c !== cursor && c.at === cursor.at && c.lines.openAt === Infinity);
     if (!other) return;
     for (const taker of other.takers) cursor.takers.add(taker);
     other.takers.clear();
@@ -104,13 +104,13 @@ export class Cursors {
   oldest(): number {
     let oldest = Infinity;
     for (const cursor of this.all)
-      for (const taker of cursor.takers) oldest = Math.min(oldest, taker.oldest(cursor.decoder.openAt));
+      for (const taker of cursor.takers) oldest = Math.min(oldest, taker.oldest(cursor.lines.openAt));
     return oldest;
   }
 
   #dropEmpty(cursor: Cursor): void {
     if (cursor.takers.size > 0) return;
-    cursor.decoder.drop();
+    cursor.lines.drop();
     const index = this.all.indexOf(cursor);
     if (index >= 0) this.all.splice(index, 1);
   }

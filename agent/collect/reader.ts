@@ -2,12 +2,13 @@
  * One reading at one cursor: bytes into a chunk, rows out of the decoder, handed to the takers that have room. The
  * reader owns the chunk that small reads of many files share.
  */
-import { FRAME_BYTES, NoRoom, ROWS_ROOM, type DecodeWorld } from "../decode/decoder.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { openChunk, type Chunk } from "../memory/chunk.ts";
+import { NoRoom } from "../memory/pool.ts";
 import type { Records } from "../memory/records.ts";
 import type { Cursor, Cursors } from "./cursor.ts";
+import type { LinesWorld } from "./lines.ts";
 import type { Taker } from "./taker.ts";
 
 /** The most bytes of one read. */
@@ -26,7 +27,7 @@ export type Hand = (records: Records, takers: readonly Taker[]) => readonly Take
 export type Reading = "read" | "idle" | "blocked" | "short";
 
 export interface ReaderWorld {
-  readonly decode: DecodeWorld;
+  readonly lines: LinesWorld;
   readonly clock: Clock;
   readonly log: Log;
   readonly hand: Hand;
@@ -85,24 +86,24 @@ export class Reader {
       case "bytes":
     }
     // At least one line must fit, whatever the room.
-    const least = this.#world.decode.maxLineBytes + FRAME_BYTES;
+    const least = this.#world.lines.lineBytesMax;
     const until = cursors.next(cursor.at) - cursor.at;
     let length = Math.min(ahead.bytes, Math.max(room, least), READ_BYTES, until);
     const chunk = this.#room(length);
     if (!chunk) return "short";
-    length = Math.min(length, chunk.end - chunk.used - ROWS_ROOM);
+    length = Math.min(length, chunk.end - chunk.used - this.#world.lines.rowsRoom);
     if (willing.length < cursor.takers.size) {
       const left = [...cursor.takers].filter((taker) => !willing.includes(taker));
       cursors.leave(cursor, left);
     }
     if (cursor.file !== ahead.file) {
-      cursor.decoder.nextFile();
+      cursor.lines.nextFile();
       cursor.file = ahead.file;
     }
     const from = chunk.used;
     let n;
     try {
-      n = chain.read(ahead.file, cursor.at, this.#world.decode.memory.bytes, from, length);
+      n = chain.read(ahead.file, cursor.at, this.#world.lines.memory.bytes, from, length);
     } catch (error) {
       cursor.waitUntil = now + WAIT_MS;
       log.warn("can't read a log file, trying again", { path: ahead.file.path, reason: String(error) });
@@ -122,10 +123,10 @@ export class Reader {
     now: number,
   ): Reading {
     const { origin } = cursor;
-    const openRaw = cursor.decoder.openRaw;
+    const openRaw = cursor.lines.openRaw;
     let decoded;
     try {
-      decoded = cursor.decoder.decode(chunk, from, from + n, cursor.at, complete, now);
+      decoded = cursor.lines.decode(chunk, from, from + n, cursor.at, complete, now);
     } catch (error) {
       if (!(error instanceof NoRoom)) throw error;
       chunk.used = from;
@@ -142,7 +143,7 @@ export class Reader {
       if (refused.length > 0) cursors.leave(cursor, refused, origin, openRaw);
     }
     cursor.advance(decoded.consumed);
-    if (this.#world.decode.budget.over && cursor.decoder.openAt < Infinity) {
+    if (this.#world.lines.over() && cursor.lines.openAt < Infinity) {
       // Open lines outgrew their memory: go back to where they begin, and let others have theirs first.
       for (const back of cursors.leave(cursor, [...cursor.takers])) back.waitUntil = now + WAIT_MS;
       return "idle";
@@ -153,14 +154,14 @@ export class Reader {
 
   /** Nothing lies ahead: open lines may have waited long enough, and a chain that is over ends here. */
   #end(cursors: Cursors, cursor: Cursor, complete: boolean, now: number): Reading {
-    const { decoder } = cursor;
-    if (decoder.openAt < Infinity && (complete || decoder.stale(now))) {
-      const chunk = this.#room(ROWS_ROOM);
+    const { lines } = cursor;
+    if (lines.openAt < Infinity && (complete || lines.stale(now))) {
+      const chunk = this.#room(this.#world.lines.rowsRoom);
       if (!chunk) return "short";
-      const { origin, openRaw } = { origin: cursor.origin, openRaw: decoder.openRaw };
+      const { origin, openRaw } = { origin: cursor.origin, openRaw: lines.openRaw };
       let records;
       try {
-        records = decoder.flush(chunk, cursor.at, now, complete);
+        records = lines.flush(chunk, cursor.at, now, complete);
       } catch (error) {
         if (!(error instanceof NoRoom)) throw error;
         cursors.leave(cursor, [...cursor.takers], origin, openRaw);
@@ -182,10 +183,10 @@ export class Reader {
 
   /** The shared chunk, when it has room for `length` bytes of text and their rows, else a new one; undefined: no memory. */
   #room(length: number): Chunk | undefined {
-    const { memory, maxLineBytes } = this.#world.decode;
-    const need = length + Math.ceil(length / 4) + ROWS_ROOM;
+    const { memory, lineBytesMax, rowsRoom } = this.#world.lines;
+    const need = length + Math.ceil(length / 4) + rowsRoom;
     if (this.#chunk && this.#chunk.end - this.#chunk.used >= need) return this.#chunk;
-    const least = Math.min(need, maxLineBytes + FRAME_BYTES + ROWS_ROOM);
+    const least = Math.min(need, lineBytesMax + rowsRoom);
     for (const bytes of [Math.max(need, CHUNK_BYTES), need, least]) {
       if (memory.arena.freeBytes - bytes < this.#world.reserveBytes) continue;
       const chunk = openChunk(memory, bytes);

@@ -8,8 +8,9 @@ import { INVALID, JOINED, NON_ASCII, PARTIAL, ROW_BYTES, STREAM_MASK, TRUNCATED 
 import type { Chunk } from "../memory/chunk.ts";
 import { RESULT, R_BITS, R_CONSUMED, R_INVALID, R_NANOS, R_SECONDS } from "../memory/kernels.ts";
 import type { Memory } from "../memory/memory.ts";
-import type { Pool } from "../memory/pool.ts";
+import { NoRoom, type Pool } from "../memory/pool.ts";
 import type { Records } from "../memory/records.ts";
+import type { Decoded, Lines, LinesWorld } from "../collect/lines.ts";
 import { OpenLine, type OpenBudget } from "./open.ts";
 
 /** An open partial line ends, marked truncated, when its next part is this much later by the lines' own times … */
@@ -17,14 +18,11 @@ const PARTIAL_SECONDS = 60;
 /** … or when no further part was seen for this long. */
 const PARTIAL_MS = PARTIAL_SECONDS * 1000;
 /** What framing may add to a text of maxLineBytes before a line without an end counts as too long. */
-export const FRAME_BYTES = 256;
+const FRAME_BYTES = 256;
 /** Room for rows that must be free behind the bytes to decode. */
-export const ROWS_ROOM = 8 * ROW_BYTES;
+const ROWS_ROOM = 8 * ROW_BYTES;
 /** Streams a line may be of: none, stdout, stderr. One open line each. */
 const STREAMS = 3;
-
-/** Thrown when the arena has no room for a joined text. The decoder is of no use any more: decode again from `openAt` as it was before. */
-export class NoRoom extends Error {}
 
 /** What the decoders of an agent share. */
 export interface DecodeWorld {
@@ -44,14 +42,7 @@ export interface DecodeCounts {
   joined: number;
 }
 
-/** `records` may be absent though bytes were consumed: parts of a line that is still open. */
-export interface Decoded {
-  readonly records: Records | undefined;
-  /** Bytes of the input that were taken; the rest is to be given again with more behind it. */
-  readonly consumed: number;
-}
-
-export class Decoder {
+export class Decoder implements Lines {
   readonly #world: DecodeWorld;
   #format: "cri" | "json-file" | undefined;
   /** The time of the line before, for lines that do not parse. */
@@ -68,26 +59,22 @@ export class Decoder {
     this.#seconds = startSeconds;
   }
 
-  /** Linear offset of the first byte that is still open; Infinity when nothing is. */
   get openAt(): number {
     let at = this.#long?.at ?? Infinity;
     for (const open of this.#open) if (open && open.at < at) at = open.at;
     return at;
   }
 
-  /** Source bytes of all open lines. */
   get openRaw(): number {
     let raw = this.#long?.raw ?? 0;
     for (const open of this.#open) raw += open?.raw ?? 0;
     return raw;
   }
 
-  /** A new file of the chain begins. */
   nextFile(): void {
     this.#format = undefined;
   }
 
-  /** Gives back what open lines hold. */
   drop(): void {
     this.#long?.drop();
     for (const open of this.#open) open?.drop();
@@ -95,11 +82,6 @@ export class Decoder {
     this.#open.fill(undefined);
   }
 
-  /**
-   * Decodes [from, to) of a chunk, whose first byte lies at linear offset `base`. The bytes must be the last taken from the chunk,
-   * with ROWS_ROOM bytes of room behind them; the rows are laid behind the consumed ones, and what was not consumed is given back to the
-   * chunk. `complete`: no byte will follow. Each chunk of the returned records is retained for the caller. Throws NoRoom.
-   */
   decode(chunk: Chunk, from: number, to: number, base: number, complete: boolean, now: number): Decoded {
     const { memory, maxLineBytes, counts } = this.#world;
     const { words, kernels } = memory;
@@ -130,10 +112,6 @@ export class Decoder {
     return { records: this.#lay(chunk, cap, rows, base, bits, now), consumed };
   }
 
-  /**
-   * Ends open lines whose end never came: those without a new part for a minute, or all with `force`. Returns their records, marked
-   * truncated, or undefined when there are none. `chunk` gives room for STREAMS rows; AT refers to `base`. Throws NoRoom.
-   */
   flush(chunk: Chunk, base: number, now: number, force: boolean): Records | undefined {
     const ending = this.#open.filter((open) => open && (force || now - open.seenAt >= PARTIAL_MS)) as OpenLine[];
     const address = ending.length > 0 ? chunk.take(STREAMS * ROW_BYTES) : 0;
@@ -150,7 +128,6 @@ export class Decoder {
     });
   }
 
-  /** True when `flush` without force would end a line. */
   stale(now: number): boolean {
     return this.#open.some((open) => open && now - open.seenAt >= PARTIAL_MS);
   }
@@ -350,6 +327,17 @@ export class Decoder {
     this.#long = undefined;
     return { records: this.#lay(chunk, cap, 1, base, bits | NON_ASCII, now, [piece.chunk]), consumed };
   }
+}
+
+/** The decoders of an agent, as collect makes them. */
+export function decoding(world: DecodeWorld): LinesWorld {
+  return {
+    memory: world.memory,
+    lineBytesMax: world.maxLineBytes + FRAME_BYTES,
+    rowsRoom: ROWS_ROOM,
+    over: () => world.budget.over,
+    open: (startSeconds) => new Decoder(world, startSeconds),
+  };
 }
 
 /** Runs `make` with the chunks retained; when it makes no records, or throws, all that it gathered is let go again. */

@@ -41,5 +41,5 @@ export function deadLetter(memory: Memory, source: Source, records: Records, row
       ...{ lines: record.lines, bytes: record.raw, deadLetteredAt: new Date(details.wallMs).toISOString() },
     },
   });
-  return { chain: source.id, lines: record.lines, bytes: record.raw, json };
+  return { chain: source.id, lines: record.lines, bytes: record.raw, reason: details.reason, json };
 }

@@ -20,6 +20,7 @@ export interface DeadLetter {
   readonly lines: number;
   /** Source bytes. */
   readonly bytes: number;
+  readonly reason: string;
   readonly json: string;
 }
 
@@ -154,7 +155,7 @@ export class DeadLetters {
 function countLetters(content: Buffer): Evicted[] {
   const counts = new Map<string, { lines: number; bytes: number }>();
   for (let at = 0, end; (end = content.indexOf(10, at)) >= 0; at = end + 1) {
-    const { deadLetter } = JSON.parse(content.toString("utf8", at, end)) as { deadLetter: Omit<DeadLetter, "json"> };
+    const { deadLetter } = JSON.parse(content.toString("utf8", at, end)) as { deadLetter: Evicted };
     const count = counts.get(deadLetter.chain) ?? { lines: 0, bytes: 0 };
     count.lines += deadLetter.lines;
     count.bytes += deadLetter.bytes;

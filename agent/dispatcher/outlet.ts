@@ -9,16 +9,15 @@ import type { DispatcherSettings } from "../../crds/config.ts";
 import type { Clock } from "../clock.ts";
 import type { Source } from "../collect/source.ts";
 import type { Log } from "../log.ts";
-import { KEPT } from "../memory/columns.ts";
 import type { Memory } from "../memory/memory.ts";
 import type { Pool } from "../memory/pool.ts";
 import type { Records } from "../memory/records.ts";
-import { batchOf, formLoad, halve, type Load, type Range } from "./batch.ts";
-import { deadLetter } from "./dead-letter.ts";
-import type { DeadLetter, DeadLetters, Evicted } from "./dlq.ts";
+import { formLoad, type Load } from "./batch.ts";
+import { Delivery, type OutletCounts, type Worker } from "./delivery.ts";
+import type { DeadLetters, Evicted } from "./dlq.ts";
+import { Health, type Trouble } from "./health.ts";
 import { Keys, type KeySet } from "./keys.ts";
-import { holdDelay, retryDelay } from "./retry.ts";
-import type { Outcome, Refused, Request, Sink } from "./sink.ts";
+import type { Sink } from "./sink.ts";
 import type { Host, Subscription } from "./subscription.ts";
 
 /** A sink that accepted nothing for this long gives up what it holds. */
@@ -63,30 +62,6 @@ export interface OutletWorld {
   evicted(outlet: Outlet, evicted: Evicted): void;
 }
 
-export type WorkerState = "idle" | "sending" | "dead-lettering";
-
-export interface Worker {
-  state: WorkerState;
-  batches: number;
-  records: number;
-  busyMs: number;
-  lastLatencyMs: number;
-  sentAt: number;
-  abort: AbortController | undefined;
-}
-
-/** What an outlet counts, beside the ledger; from 0 with the process. */
-export interface OutletCounts {
-  readonly outcomes: Record<Outcome["kind"], number>;
-  /** Requests whose answer never came. */
-  ambiguous: number;
-  /** Records of a refused request that may be stored already and are sent again. */
-  repeated: number;
-  requestBytes: number;
-  replaced: number;
-  releases: number;
-}
-
 export class Outlet implements Host {
   readonly id: string;
   readonly settings: OutletSettings;
@@ -106,16 +81,13 @@ export class Outlet implements Host {
   flushing = false;
   /** Take nothing more; the sink is about to close. */
   stopping = false;
-  /** Why nothing is accepted; undefined: the last answer was good. */
-  trouble: { kind: "backoff" | "hold"; reason: string; since: number; failures: number } | undefined;
-  /** Trouble or not: nothing is sent before this. */
-  until = 0;
   readonly #world: OutletWorld;
   readonly #sink: Sink;
   readonly #keys: Keys;
   /** Subscriptions with outstanding records that no request carries. */
   readonly #ready = new Set<Subscription>();
-  #released = false;
+  readonly #health: Health;
+  readonly #delivery: Delivery;
   #closing = false;
   /** A batch found no memory for its request. */
   #starved = false;
@@ -139,6 +111,27 @@ export class Outlet implements Host {
     this.workers = Array.from({ length: settings.dispatcher.workerCount }, () => ({
       ...{ state: "idle", batches: 0, records: 0, busyMs: 0, lastLatencyMs: 0, sentAt: 0, abort: undefined },
     }));
+    this.#health = new Health(settings.dispatcher, { pipeline: settings.pipeline, sink: settings.name }, world);
+    this.#delivery = new Delivery({
+      ...{ memory: world.memory, clock: world.clock, log: world.log, settings, sink, deadLetters },
+      ...{ health: this.#health, counts: this.counts },
+      save: (subscriptions) => world.save(subscriptions),
+      dirty: (subscription) => world.dirty(subscription),
+      evicted: (evicted) => world.evicted(this, evicted),
+      starved: () => (this.#starved = true),
+      closing: () => (this.#closing ? "now" : this.stopping ? "soon" : "no"),
+      changedOnce: () => this.changedOnce(),
+    });
+  }
+
+  /** Why nothing is accepted; undefined: the last answer was good. */
+  get trouble(): Trouble | undefined {
+    return this.#health.trouble;
+  }
+
+  /** Nothing is sent before this, by the monotonic clock. */
+  get until(): number {
+    return this.#health.until;
   }
 
   get busyWorkers(): number {
@@ -147,7 +140,7 @@ export class Outlet implements Host {
 
   /** Holds or wants to hold records, so that it counts in the sharing of memory. */
   get active(): boolean {
-    return this.rows > 0 && !this.#released;
+    return this.rows > 0 && !this.#health.released;
   }
 
   /** True when it holds records, accepts nothing, and so should let go of them when memory is short. */
@@ -173,7 +166,7 @@ export class Outlet implements Host {
     const { queueSize, queueBytes, batchBytes } = this.settings.dispatcher;
     if (this.stopping) return 0;
     const share = this.#world.share();
-    if (this.#released) return this.now() >= this.until && this.rows === 0 ? Math.min(batchBytes, share) : 0;
+    if (this.#health.released) return this.now() >= this.until && this.rows === 0 ? Math.min(batchBytes, share) : 0;
     if (this.rows >= queueSize) return 0;
     const left = Math.min(queueBytes, share) - this.bytes;
     return left >= ROOM_BYTES_MIN || this.bytes === 0 ? left : 0;
@@ -229,8 +222,8 @@ export class Outlet implements Host {
 
   /** Lets go of all records that no request carries; they are read again from the Positions. */
   release(): void {
-    if (!this.#released) {
-      this.#released = true;
+    if (!this.#health.released) {
+      this.#health.released = true;
       this.counts.releases++;
     }
     for (const subscription of [...this.#ready]) this.letGo(subscription);
@@ -280,21 +273,15 @@ export class Outlet implements Host {
       oldest = Math.min(oldest, subscription.takenAt);
     }
     const full = rows >= bounds.rows || bytes >= bounds.bytes || this.rows >= this.settings.dispatcher.queueSize;
-    if (!full && !this.flushing && !this.#released && now - oldest < batchTimeoutMs) return undefined;
+    if (!full && !this.flushing && !this.#health.released && now - oldest < batchTimeoutMs) return undefined;
     const byAge = [...this.#ready].sort((a, b) => a.takenAt - b.takenAt);
     return formLoad(this.memory, byAge, bounds);
   }
 
-  /** Sends one load, in halves where it must, until each of its records is settled or the sink can't go on. */
   async #work(worker: Worker, load: Load): Promise<void> {
-    const stack = [load];
     const startedAt = this.now();
     try {
-      for (let part; (part = stack.pop()); ) {
-        const again = await this.#attempt(worker, part);
-        if (again === "stop") break;
-        if (again) stack.push(again[1], again[0]);
-      }
+      await this.#delivery.run(worker, load);
     } finally {
       worker.busyMs += this.now() - startedAt;
       worker.state = "idle";
@@ -302,212 +289,6 @@ export class Outlet implements Host {
       this.notify();
       this.#world.wake();
     }
-  }
-
-  /** One request. Returns the halves to go on with, "stop" when the sink can take nothing now, or undefined: settled. */
-  async #attempt(worker: Worker, load: Load): Promise<[Load, Load] | "stop" | undefined> {
-    const { batch, owners } = batchOf(load);
-    const request = this.#sink.encode(batch);
-    if (request === "no room") {
-      this.#starved = true;
-      return "stop";
-    }
-    if (request === "too large") {
-      return load.rows > 1 ? halve(this.memory, load) : this.#bury(worker, load, "the record is too large to encode");
-    }
-    const sentBefore = this.#sending(load);
-    worker.sentAt = this.now();
-    const outcome = await this.#send(worker, request, load);
-    worker.lastLatencyMs = this.now() - worker.sentAt;
-    this.counts.outcomes[outcome.kind]++;
-    this.counts.replaced += outcome.kind === "delivered" || outcome.kind === "reject" ? request.replaced : 0;
-    switch (outcome.kind) {
-      case "delivered":
-        this.#recovered();
-        for (const { subscription, portion, to } of load.ranges) subscription.settle(portion, to, "delivered");
-        return undefined;
-      case "reject":
-        return this.#reject(worker, load, outcome.refused, owners, sentBefore);
-      case "split":
-        if (!this.settings.atomic) this.counts.repeated += load.rows;
-        return load.rows > 1 ? halve(this.memory, load) : this.#bury(worker, load, outcome.reason);
-      case "retry":
-        if (outcome.ambiguous) this.counts.ambiguous++;
-        // We ended it ourselves: that is no attempt.
-        if (outcome.ambiguous && this.#closing) return "stop";
-        return this.#retry(worker, load, outcome.reason, outcome.afterMs);
-      case "hold":
-        this.#failed("hold", outcome.reason, undefined);
-        return "stop";
-    }
-  }
-
-  async #send(worker: Worker, request: Request, load: Load): Promise<Outcome> {
-    worker.state = "sending";
-    worker.abort = new AbortController();
-    worker.batches++;
-    worker.records += load.rows;
-    this.counts.requestBytes += request.bytes;
-    try {
-      return await request.send(worker.abort.signal);
-    } finally {
-      worker.abort = undefined;
-      request.free();
-    }
-  }
-
-  /** Notes in the journal, before the request leaves, how far each subscription was sent. Returns the marks from before. */
-  #sending(load: Load): Map<Subscription, number[]> {
-    const before = new Map<Subscription, number[]>();
-    for (const { subscription } of load.ranges) {
-      if (before.has(subscription)) continue;
-      const ranges = load.ranges.filter((range) => range.subscription === subscription);
-      before.set(subscription, subscription.sending(ranges));
-    }
-    this.#world.save(before.keys());
-    return before;
-  }
-
-  async #retry(worker: Worker, load: Load, reason: string, afterMs: number | undefined): Promise<"stop"> {
-    this.#failed("backoff", reason, afterMs);
-    const { maxRetries } = this.settings.dispatcher;
-    const tired: Range[] = [];
-    for (const subscription of new Set(load.ranges.map((range) => range.subscription))) {
-      const ranges = load.ranges.filter((range) => range.subscription === subscription);
-      const rows = ranges.reduce((sum, range) => sum + range.rows, 0);
-      const { tried } = subscription;
-      const times = (tried && rows <= tried.rows ? tried.times : 0) + 1;
-      if (maxRetries !== undefined && times > maxRetries) tired.push(...ranges);
-      else {
-        subscription.tried = { rows, times };
-        this.#world.dirty(subscription);
-      }
-    }
-    const times = (maxRetries ?? 0) + 1;
-    if (tired.length > 0) {
-      await this.#settleDead(worker, tired, `${reason} (${times} attempts)`, "RetriesExhausted", times);
-    }
-    return "stop";
-  }
-
-  /** The one record of a load is refused for good. */
-  async #bury(worker: Worker, load: Load, reason: string): Promise<"stop" | undefined> {
-    return (await this.#settleDead(worker, load.ranges, reason, "Rejected", 1)) ? undefined : "stop";
-  }
-
-  async #reject(
-    worker: Worker,
-    load: Load,
-    refused: readonly Refused[],
-    owners: Map<object, Range>,
-    sentBefore: Map<Subscription, number[]>,
-  ): Promise<"stop" | undefined> {
-    const dead: { range: Range; row: number; reason: string }[] = [];
-    for (const { slice, row, reason, outOfOrder } of refused) {
-      const range = owners.get(slice)!;
-      const marks = sentBefore.get(range.subscription)!;
-      // The destination has it: it took it when its answer did not reach us.
-      if (outOfOrder && range.subscription.wasSent(marks, slice.records, row)) continue;
-      dead.push({ range, row, reason });
-    }
-    const letters = dead.map(({ range, row, reason }) => this.#letter(range, row, reason, 1));
-    if (!(await this.#keep(worker, letters))) {
-      this.counts.repeated += load.rows - dead.length;
-      return "stop";
-    }
-    this.#recovered();
-    const name = this.deadLetters ? "deadLettered" : "dropped/Rejected";
-    for (const range of load.ranges) {
-      const { subscription, portion } = range;
-      const rows = dead.filter((entry) => entry.range === range).map((entry) => entry.row);
-      for (const row of rows.sort((a, b) => a - b)) {
-        subscription.settle(portion, row, "delivered");
-        subscription.settle(portion, row + 1, name);
-      }
-      subscription.settle(portion, range.to, "delivered");
-    }
-    return undefined;
-  }
-
-  /** Dead-letters (or, without a queue, drops) all records of ranges; false: they could not be kept, and nothing is settled. */
-  async #settleDead(
-    worker: Worker,
-    ranges: readonly Range[],
-    reason: string,
-    why: string,
-    attempts: number,
-  ): Promise<boolean> {
-    const { bytes } = this.memory;
-    const letters: DeadLetter[] = [];
-    for (const range of ranges) {
-      const { verdicts } = range.portion.records;
-      for (let row = range.from; row < range.to; row++) {
-        if (!verdicts || bytes[verdicts + row] === KEPT) letters.push(this.#letter(range, row, reason, attempts));
-      }
-    }
-    if (!(await this.#keep(worker, letters))) return false;
-    const name = this.deadLetters ? "deadLettered" : `dropped/${why}`;
-    for (const { subscription, portion, to } of ranges) subscription.settle(portion, to, name);
-    return true;
-  }
-
-  #letter(range: Range, row: number, reason: string, attempts: number): DeadLetter {
-    const { subscription, portion } = range;
-    const { pipeline, name } = this.settings;
-    const offset = subscription.at(portion.records, row);
-    const details = { pipeline, sink: name, reason, attempts, offset, wallMs: this.#world.clock.wall() };
-    return deadLetter(this.memory, subscription.chain.source, portion.records, row, details);
-  }
-
-  /**
-   * Keeps dead letters. While they can't be written the sink holds, and so does this load: what else of it was stored must not be sent
-   * again. False: the sink is closing, nothing was kept.
-   */
-  async #keep(worker: Worker, letters: readonly DeadLetter[]): Promise<boolean> {
-    if (letters.length === 0) return true;
-    const { pipeline, name } = this.settings;
-    const { deadLetters } = this;
-    const first = JSON.parse(letters[0]!.json) as { deadLetter: { reason: string } };
-    this.#world.log.error(deadLetters ? "records were dead-lettered" : "records were dropped", {
-      ...{ pipeline, sink: name, records: letters.length, reason: first.deadLetter.reason },
-    });
-    if (!deadLetters) return true;
-    worker.state = "dead-lettering";
-    for (;;) {
-      try {
-        for (const evicted of await deadLetters.add(letters)) this.#world.evicted(this, evicted);
-        return true;
-      } catch (error) {
-        const why = error instanceof Error ? error.message : String(error);
-        this.#failed("hold", `the dead-letter queue can't be written: ${why}`, undefined);
-      }
-      if (this.stopping) return false;
-      await Promise.race([
-        new Promise<void>((resolve) => this.#world.clock.after(this.until - this.now(), resolve)),
-        this.changedOnce(),
-      ]);
-    }
-  }
-
-  #failed(kind: "backoff" | "hold", reason: string, afterMs: number | undefined): void {
-    const now = this.now();
-    const { dispatcher, pipeline, name } = this.settings;
-    const failures = this.trouble?.kind === kind ? this.trouble.failures : 0;
-    const delay =
-      kind === "hold" ? holdDelay(failures) : retryDelay(dispatcher, failures, afterMs, this.#world.random());
-    this.until = now + delay;
-    this.trouble = { kind, reason, since: this.trouble?.since ?? now, failures: failures + 1 };
-    this.#world.log.warn(kind === "hold" ? "the sink holds: nothing is lost, but nothing is delivered" : "the sink failed, trying again", {
-      ...{ pipeline, sink: name, reason, inMs: Math.round(delay), failures: failures + 1 },
-    });
-  }
-
-  #recovered(): void {
-    const { pipeline, name } = this.settings;
-    if (this.trouble) this.#world.log.info("the sink accepts again", { pipeline, sink: name });
-    this.trouble = undefined;
-    this.until = 0;
-    this.#released = false;
   }
 
   /** A load's subscriptions are free again, with whatever of them is not settled. */
@@ -519,7 +300,7 @@ export class Outlet implements Host {
     for (const { subscription } of load.ranges) {
       if (subscription.portions.length === 0) continue;
       this.#ready.add(subscription);
-      if (this.#released && this.trouble) this.letGo(subscription);
+      if (this.#health.released && this.trouble) this.letGo(subscription);
     }
   }
 }

@@ -7,6 +7,9 @@ import type { Memory } from "./memory.ts";
 
 const SHARED_BYTES = 256 * 1024;
 
+/** The arena has no room: whoever can goes back and tries again later. */
+export class NoRoom extends Error {}
+
 export interface Piece {
   readonly chunk: Chunk;
   readonly address: number;

@@ -9,6 +9,7 @@
  * millisecond at worst; longer ones are for re2js.
  */
 import { setFlagsFromString } from "node:v8";
+import { threadMilliseconds } from "./deadline.ts";
 
 export const V8_CHARS_MAX = 1024;
 /** V8's own default is 50,000: ten milliseconds, for a text of that length. */
@@ -45,10 +46,4 @@ function trial(): boolean {
   const start = threadMilliseconds();
   evil.test(`${"x".repeat(24)}!`);
   return threadMilliseconds() - start < TRIAL_MS_MAX;
-}
-
-/** Processor time of this thread: unlike the clock it does not run on while others run. */
-export function threadMilliseconds(): number {
-  const { user, system } = process.threadCpuUsage();
-  return (user + system) / 1000;
 }

@@ -25,7 +25,9 @@ import type { StepCounts, StepRun } from "./step.ts";
 type FilterStep = Extract<Step, { kind: "keep" | "drop" }>;
 
 /** keep and drop look at this much of a text. */
-export const HEAD_BYTES = 64 * 1024;
+const HEAD_BYTES = 64 * 1024;
+/** Processor time for one pattern in one run (for which a chunk of 1 MiB takes some milliseconds). */
+const RUN_MS_MAX = 1000;
 
 export function filterStep(step: FilterStep, verdict: number): StepRun {
   const conditions = conditionsOf(step);
@@ -49,11 +51,13 @@ type Condition = (rows: Rows, counts: StepCounts) => void;
 
 function conditionsOf(step: FilterStep): Condition[] {
   const { level, text, field } = step;
+  // The mark of rows that a slow pattern did not come to: none of them is filtered for it.
+  const undecided = step.kind === "keep" ? 0 : 1;
   const conditions: Condition[] = [];
   if (level) conditions.push(levelCondition(level));
   if (text?.contains !== undefined) conditions.push(containsCondition(text.contains));
-  if (text?.matches !== undefined) conditions.push(matchesCondition(compilePattern(text.matches)));
-  if (field) conditions.push(fieldCondition(field));
+  if (text?.matches !== undefined) conditions.push(matchesCondition(compilePattern(text.matches), undecided));
+  if (field) conditions.push(fieldCondition(field, undecided));
   return conditions;
 }
 
@@ -76,15 +80,20 @@ function containsCondition(text: string): Condition {
   return (rows) => markHits(rows, needles, HEAD_BYTES);
 }
 
-function matchesCondition(pattern: Pattern): Condition {
+function matchesCondition(pattern: Pattern, undecided: number): Condition {
   const needles = pattern.literals?.map((literal) => Buffer.from(literal));
   return (rows, counts) => {
     if (needles) markHits(rows, needles, HEAD_BYTES);
     const { bytes } = rows.memory;
+    const deadline = rows.deadline(RUN_MS_MAX);
     for (let row = 0; row < rows.count; row++) {
       if (bytes[rows.marks + row] !== 0) continue;
+      const head = headOf(rows, row);
       counts.strings++;
-      if (!pattern.test(headOf(rows, row))) bytes[rows.marks + row] = 1;
+      if (deadline.passed(head.length)) {
+        counts.undecided++;
+        bytes[rows.marks + row] = undecided;
+      } else if (!pattern.test(head)) bytes[rows.marks + row] = 1;
     }
   };
 }
@@ -101,27 +110,30 @@ function headOf(rows: Rows, row: number): string {
   return buffer.toString("utf8", start, end);
 }
 
-function fieldCondition(field: NonNullable<FilterStep["field"]>): Condition {
+function fieldCondition(field: NonNullable<FilterStep["field"]>, undecided: number): Condition {
   const pattern = field.matches === undefined ? undefined : compilePattern(field.matches);
-  const holds = (fields: Record<string, unknown> | undefined): boolean => {
-    const text = fields && fieldText(fieldAt(fields, field.name));
-    if (text === undefined) return false;
-    return pattern ? pattern.test(text.slice(0, HEAD_BYTES)) : text === field.equals;
-  };
   return (rows, counts) => {
     const { bytes, buffer } = rows.memory;
+    const deadline = rows.deadline(RUN_MS_MAX);
+    const markOf = (start: number, end: number): number => {
+      counts.strings++;
+      const fields = parseFields(buffer.toString("utf8", start, end));
+      const text = fields && fieldText(fieldAt(fields, field.name));
+      if (text === undefined) return 1;
+      if (!pattern) return text === field.equals ? 0 : 1;
+      const head = text.slice(0, HEAD_BYTES);
+      if (!deadline.passed(head.length)) return pattern.test(head) ? 0 : 1;
+      counts.undecided++;
+      return undecided;
+    };
     // Rows of one class mostly share their fields.
-    const known = new Map<number, boolean>();
+    const known = new Map<number, number>();
     for (let row = 0; row < rows.count; row++) {
       if (bytes[rows.marks + row] !== 0) continue;
       const start = rows.word(FIELDS_START, row);
-      let met = start === 0 ? false : known.get(start);
-      if (met === undefined) {
-        counts.strings++;
-        met = holds(parseFields(buffer.toString("utf8", start, rows.word(FIELDS_END, row))));
-        known.set(start, met);
-      }
-      if (!met) bytes[rows.marks + row] = 1;
+      let mark = start === 0 ? 1 : known.get(start);
+      if (mark === undefined) known.set(start, (mark = markOf(start, rows.word(FIELDS_END, row))));
+      bytes[rows.marks + row] = mark;
     }
   };
 }

@@ -8,7 +8,8 @@
  * That product is bounded too (WORK_MAX): a pattern of a thousand instructions sees the first 64 Ki characters.
  */
 import { RE2JS } from "re2js";
-import { boundedRegExp, threadMilliseconds, V8_CHARS_MAX } from "./engine.ts";
+import type { Deadline } from "./deadline.ts";
+import { boundedRegExp, V8_CHARS_MAX } from "./engine.ts";
 import { parsePattern } from "./syntax.ts";
 import { literalsOf, translate } from "./translate.ts";
 
@@ -16,8 +17,6 @@ import { literalsOf, translate } from "./translate.ts";
 const WORK_MAX = 64 * 1024 * 1024;
 /** What stands where something was taken out unseen. */
 export const MASK = "***";
-/** The time is looked at after each so many replacements, and after each one in a text that V8 is not given. */
-const GLANCE_EVERY = 16;
 
 export interface Pattern {
   readonly source: string;
@@ -34,8 +33,8 @@ export interface Pattern {
 
 /** What the replacements of one run may use up together. Counts what they did. */
 export interface Allowance {
-  /** By threadMilliseconds(): after it, whatever matches is masked with all that follows it. */
-  deadline: number;
+  /** After it, nothing is searched any more and all is masked. */
+  readonly deadline: Deadline;
   /** Characters that the text may grow to. */
   charsMax: number;
   /** Matches replaced so far. */
@@ -120,9 +119,10 @@ class CompiledPattern implements Pattern {
   }
 
   replace(text: string, replacement: Replacement, allowance: Allowance): string {
+    if (this.literals && !this.literals.some((literal) => text.includes(literal))) return text;
     const groups = replacement.some((part) => typeof part === "number" && part > 0);
     const v8 = this.#captures || !groups ? this.#v8For(text) : undefined;
-    if (!v8 && text.length > this.#charsMax) {
+    if (allowance.deadline.passed(text.length) || (!v8 && text.length > this.#charsMax)) {
       allowance.masked++;
       return MASK;
     }
@@ -166,7 +166,6 @@ function re2Matches(pattern: RE2JS, text: string): Matches {
 }
 
 function replaceMatches(text: string, next: Matches, replacement: Replacement, allowance: Allowance): string {
-  const glanceEvery = text.length > V8_CHARS_MAX ? 1 : GLANCE_EVERY;
   let out = "";
   let at = 0;
   for (let match; (match = next());) {
@@ -176,8 +175,10 @@ function replaceMatches(text: string, next: Matches, replacement: Replacement, a
       if (out.length <= allowance.charsMax) out += typeof part === "string" ? part : match.group(part);
     }
     at = match.end;
-    if (++allowance.replaced % glanceEvery === 0 && threadMilliseconds() > allowance.deadline) allowance.deadline = 0;
-    if (allowance.deadline > 0 && out.length + text.length - at <= allowance.charsMax) continue;
+    allowance.replaced++;
+    // The next search may go through all that is left.
+    const late = allowance.deadline.passed(text.length - at);
+    if (!late && out.length + text.length - at <= allowance.charsMax) continue;
     allowance.masked++;
     return out + MASK;
   }

@@ -7,7 +7,6 @@ import { END, FIELDS_END, FIELDS_START, START, TRUNCATED } from "../memory/colum
 import { findCards, mayHoldCard } from "./card.ts";
 import { EMAIL_LITERALS, findEmails } from "./email.ts";
 import { formatFields, isNested, parseFields } from "./json.ts";
-import { threadMilliseconds } from "./engine.ts";
 import { compilePattern, MASK, parseReplacement, type Allowance } from "./pattern.ts";
 import type { Rows } from "./rows.ts";
 import { searchHits } from "./search.ts";
@@ -18,8 +17,8 @@ type RedactStep = Extract<Step, { kind: "redact" }>;
 
 /** A text, or all fields of a record, may grow by this much; encoders have room for a line of maxLineBytes and this. */
 const GROWTH_MAX = 64 * 1024;
-/** Processor time for the replacements of one run (a chunk of up to 1 MiB takes a few milliseconds). */
-const RUN_MS_MAX = 1000;
+/** Processor time for one run (for which a chunk of 1 MiB takes some milliseconds); what is left then is masked. */
+const RUN_MS_MAX = 2000;
 const ALL_BYTES = 0x7fffffff;
 
 interface Rule {
@@ -41,7 +40,7 @@ export function redactStep(step: RedactStep): StepRun {
     }),
   ];
   return (rows, counts) => {
-    const allowance = { deadline: threadMilliseconds() + RUN_MS_MAX, charsMax: 0, replaced: 0, masked: 0 };
+    const allowance = { deadline: rows.deadline(RUN_MS_MAX), charsMax: 0, replaced: 0, masked: 0 };
     redactTexts(rows, rules, allowance, counts);
     redactFields(rows, rules, allowance, counts);
     counts.redactions += allowance.replaced;

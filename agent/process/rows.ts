@@ -8,11 +8,14 @@ import type { Chunk } from "../memory/chunk.ts";
 import type { Memory } from "../memory/memory.ts";
 import type { Pool } from "../memory/pool.ts";
 import type { Records } from "../memory/records.ts";
+import { Deadline } from "./deadline.ts";
 import { readText, textBytes, writeText } from "./text.ts";
 
 export interface ProcessWorld {
   readonly memory: Memory;
   readonly pool: Pool;
+  /** Milliseconds of processor time, for tests; without it that of this thread. */
+  readonly processorTime?: () => number;
 }
 
 /** The arena has no room: the run is over, and nothing of it remains. */
@@ -28,7 +31,7 @@ export class Rows {
   readonly marks: number;
   /** Likewise: what kernels write. */
   readonly hits: number;
-  readonly #pool: Pool;
+  readonly #world: ProcessWorld;
   readonly #input: Records;
   readonly #chunks: Chunk[] = [];
   readonly #scratch: number;
@@ -42,7 +45,7 @@ export class Rows {
     if (count * SCRATCH_COLUMNS > memory.rowsMax * ROW_BYTES) throw new Error(`BUG: ${count} rows in one run`);
     this.memory = memory;
     this.count = count;
-    this.#pool = world.pool;
+    this.#world = world;
     this.#input = records;
     this.#scratch = memory.rows;
     this.marks = memory.rows + count;
@@ -112,9 +115,14 @@ export class Rows {
     this.#set(columns.FIELDS_END, row, end);
   }
 
+  /** `milliseconds` from now on, for what a step may take. */
+  deadline(milliseconds: number): Deadline {
+    return new Deadline(milliseconds, this.#world.processorTime);
+  }
+
   /** Address of `bytes` of room that lives as long as the result. Throws NoRoom. */
   take(bytes: number): number {
-    const piece = this.#pool.take(bytes);
+    const piece = this.#world.pool.take(bytes);
     if (!piece) throw new NoRoom("no room for what the steps make");
     const { chunk, address } = piece;
     if (!this.#chunks.includes(chunk) && !this.#input.chunks.includes(chunk)) this.#chunks.push(chunk.retain());

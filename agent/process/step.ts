@@ -6,6 +6,8 @@ import type { Rows } from "./rows.ts";
 export interface StepCounts {
   /** Records that it filtered. */
   filtered: number;
+  /** Texts and fields that a pattern was too slow to look at: their records stayed. */
+  undecided: number;
   /** Pieces of texts and fields that it replaced. */
   redactions: number;
   /** Texts and fields whose rest was hidden as a whole: replacing each piece took too long or grew too much. */
@@ -17,7 +19,7 @@ export interface StepCounts {
 }
 
 export function noCounts(): StepCounts {
-  return { filtered: 0, redactions: 0, masked: 0, leftOut: 0, strings: 0 };
+  return { filtered: 0, undecided: 0, redactions: 0, masked: 0, leftOut: 0, strings: 0 };
 }
 
 /** Runs a step over the kept rows. Throws NoRoom. */

@@ -1,7 +1,7 @@
 /** A real agent on real files with a real HTTP destination and a real admin server, each on a free port of its own. */
 import assert from "node:assert/strict";
 import { appendFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { createServer, type ServerResponse } from "node:http";
+import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -23,6 +23,7 @@ export class Destination {
   answer: (body: string, reply: ServerResponse) => void = accept;
   readonly bodies: string[] = [];
   requests = 0;
+  #server: Server | undefined;
 
   get records(): Record<string, unknown>[] {
     return this.bodies.flatMap((body) => body.split("\n").flatMap((line) => (line === "" ? [] : [JSON.parse(line)])));
@@ -38,6 +39,7 @@ export class Destination {
       });
       this.answer(body, reply);
     });
+    this.#server = server;
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     t.after(() => {
       server.closeAllConnections();
@@ -45,6 +47,11 @@ export class Destination {
     });
     this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
     return this;
+  }
+
+  /** Resets all connections; what waits on them is never answered. */
+  drop(): void {
+    this.#server!.closeAllConnections();
   }
 }
 

@@ -148,6 +148,16 @@ test("a chunk that only fields lie in stays", () => {
   world.assertEmpty();
 });
 
+test("a chunk that only verdicts lie in stays", () => {
+  const records = world.records(lines(2, 10));
+  const other = world.records([], [1, 0]);
+  const both = { ...records, verdicts: other.verdicts, chunks: [...other.chunks, ...records.chunks] };
+  const result = compact(world, both, 0);
+  assert.deepEqual(new Set(result.chunks), new Set(both.chunks));
+  for (const taken of [result, other, records]) world.release(taken);
+  world.assertEmpty();
+});
+
 test("without room to move the input is good enough", () => {
   const small = new World();
   const records = small.records(

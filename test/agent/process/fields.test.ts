@@ -105,6 +105,10 @@ test("numbers keep their digits", () => {
   );
 });
 
+test("a lone -0 keeps its sign", () => {
+  assert.equal(changed({ add: { x: "1" } }, '{"n":-0}'), '{"n":-0,"x":"1"}');
+});
+
 test("fields that are no object stay as they are", () => {
   for (const odd of ["[1]", "7", "{", `{"a":${"[".repeat(100_000)}${"]".repeat(100_000)}}`]) {
     assert.equal(changed({ add: { x: "1" }, remove: ["a.b"] }, odd), odd);

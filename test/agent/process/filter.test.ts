@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HEAD_BYTES } from "../../../agent/process/filter.ts";
 import type { Step } from "../../../crds/config.ts";
-import { World, type Line } from "./world.ts";
+import { compileProcess } from "../../../agent/process/process.ts";
+import { source, World, type Line } from "./world.ts";
 
 const world = new World();
+const HEAD_BYTES = 65_536;
 
 type Conditions = Omit<Extract<Step, { kind: "keep" | "drop" }>, "kind">;
 
@@ -102,4 +103,33 @@ test("a field is compared as text, nested ones by their path, absent ones never 
   assert.equal(equal("http", '{"status":[1]}', '{"http":{"status":[1]}}'), true);
   assert.equal(equal("toString", "x", "{}"), false);
   assert.equal(equal("__proto__", "x", '{"__proto__":"x"}'), true);
+});
+
+test("a pattern that takes too long filters nothing more in this run", () => {
+  const slow = new World();
+  // Every look is 400 ms later than the one before: the third one after the start is too late.
+  slow.tickMs = 400;
+  const lines: Line[] = Array.from({ length: 6 }, () => ({
+    text: "x".repeat(5000),
+    fields: `{"a":"${"x".repeat(5000)}"}`,
+  }));
+  const texts = { drop: { matches: "^[x]" }, keep: { matches: "[^x]" } };
+  for (const kind of ["drop", "keep"] as const) {
+    for (const conditions of [{ text: texts[kind] }, { field: { name: "a", ...texts[kind] } }]) {
+      const different = lines.map((line, i) => ({ ...line, fields: line.fields!.replace("}", `,"i":${i}}`) }));
+      const verdicts = slow.run([{ kind, ...conditions }], different).map(({ verdict }) => verdict);
+      assert.deepEqual(verdicts, [1, 1, 0, 0, 0, 0], `${kind} ${JSON.stringify(conditions)}`);
+    }
+  }
+});
+
+test("what a slow pattern did not look at is counted", () => {
+  const slow = new World();
+  slow.tickMs = 400;
+  const records = slow.records(Array.from({ length: 6 }, () => ({ text: "x".repeat(5000) })));
+  const process = compileProcess([{ kind: "drop", text: { matches: "[x]" } }], slow);
+  slow.release(process.run(source, records)!);
+  assert.deepEqual([process.counts[0]!.filtered, process.counts[0]!.undecided], [2, 4]);
+  slow.release(records);
+  slow.assertEmpty();
 });

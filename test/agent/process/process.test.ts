@@ -154,8 +154,8 @@ test("what steps did is counted, once", () => {
   ];
   withRun([REDACT, DROP_DEBUG], lines, (_result, _records, process) => {
     assert.deepEqual(process.counts, [
-      { filtered: 0, redactions: 6, masked: 0, leftOut: 0, strings: 2 },
-      { filtered: 1, redactions: 0, masked: 0, leftOut: 0, strings: 0 },
+      { filtered: 0, undecided: 0, redactions: 6, masked: 0, leftOut: 0, strings: 2 },
+      { filtered: 1, undecided: 0, redactions: 0, masked: 0, leftOut: 0, strings: 0 },
     ]);
   });
 });

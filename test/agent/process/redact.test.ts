@@ -114,15 +114,15 @@ test("fields grow by 64 KiB at most; values beyond are hidden", () => {
   assert.equal((JSON.parse(after) as Record<string, string>).k499, "***");
 });
 
-test("a slow pattern on many lines takes a bounded time and hides what it did not come to", () => {
-  const evil = "a".repeat(30_000);
-  const lines = Array.from({ length: 40 }, () => evil);
-  const start = process.threadCpuUsage();
-  const after = texts(redact([], ["a[^b]*b|a", "-"]), lines);
-  const { user, system } = process.threadCpuUsage(start);
-  assert.ok(user + system < 4_000_000, `${user + system} µs`);
-  for (const text of after) assert.match(text, /^-+(\*\*\*)?$/);
-  assert.ok(after.at(-1)!.endsWith("***"));
+test("a slow pattern hides what it did not come to, but no line that it cannot match", () => {
+  const slow = new World();
+  slow.tickMs = 500;
+  const step = redact([], ["s[e]cret", "-"]);
+  const lines = ["secret", "other", "secret", "secret", "other"].map((text) => ({ text: text.padEnd(5000) }));
+  assert.deepEqual(
+    slow.run([step], lines).map(({ text }) => text.toString().trim()),
+    ["-", "other", "-", "***", "other"],
+  );
 });
 
 test("a line of a mebibyte of addresses is redacted whole", () => {

@@ -6,6 +6,7 @@ import * as columns from "../../../agent/memory/columns.ts";
 import { COLUMNS, LEVELS, LEVEL_SHIFT, NON_ASCII, ROW_BYTES } from "../../../agent/memory/columns.ts";
 import { createMemory, type Memory } from "../../../agent/memory/memory.ts";
 import { Pool } from "../../../agent/memory/pool.ts";
+import { threadMilliseconds } from "../../../agent/process/deadline.ts";
 import { compileProcess } from "../../../agent/process/process.ts";
 import type { Step } from "../../../crds/config.ts";
 import { textOf, wordOf, type Records } from "../../../agent/memory/records.ts";
@@ -40,6 +41,11 @@ export interface Outcome {
 export class World {
   readonly memory: Memory;
   readonly pool: Pool;
+  /** What each look at the processor time adds to it; undefined: it is the real one. */
+  tickMs: number | undefined;
+  #time = 0;
+  readonly processorTime = (): number =>
+    this.tickMs === undefined ? threadMilliseconds() : (this.#time += this.tickMs);
 
   constructor(memoryLimit = 16 * MiB) {
     this.memory = createMemory({ memoryLimit, encodeBytes: 64 * 1024 });
