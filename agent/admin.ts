@@ -15,8 +15,8 @@ import { Metrics } from "./metrics.ts";
 import { configView, ledgerView, pipelinesView, positionsView } from "./views.ts";
 
 /**
- * A turn comes at the latest with the rescan that is due every 30 s, whatever sinks, backoffs and disks do; without one for
- * this long the loop has stalled. (A loop that computes for ever answers nobody, which probes see as well.)
+ * A turn comes at the latest with the rescan that is due every 30 s, whatever sinks, backoffs and disks do; without one
+ * for this long the loop has stalled. (A loop that computes for ever answers nobody, which probes see as well.)
  */
 const STALL_MS = 45_000;
 const BODY_BYTES_MAX = 16 * 1024;

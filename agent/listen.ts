@@ -26,8 +26,8 @@ export function formatAddress({ host, port }: Address): string {
 }
 
 /**
- * Whether a request may name us like this in `Host` (or in the host of an `Origin`). A web page can make a name of its own
- * lead to this address and then read what it answers; it can't do so with an IP address or with `localhost`.
+ * Whether a request may name us like this in `Host` (or in the host of an `Origin`). A web page can make a name of its
+ * own lead to this address and then read what it answers; it can't do so with an IP address or with `localhost`.
  */
 export function isOwnHost(header: string | undefined, listening: string): boolean {
   const match = /^(?:\[([^\]]*)\]|([^:]*))(?::\d*)?$/.exec(header ?? "");

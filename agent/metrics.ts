@@ -1,6 +1,6 @@
 /**
- * /metrics: what the agent counts, in the text format of Prometheus. Nothing is counted here: each scrape takes one look
- * at the agent between two turns and every family reads from that look, so a line is never in two places of one scrape.
+ * /metrics: what the agent counts, in the text format of Prometheus. Nothing is counted here: each scrape takes one
+ * look at the agent between two turns and every family reads from that look, so no line is in two places of one scrape.
  *
  *     tailrace_<stage>_<what>_<unit>[_total]      labels pipeline, sink, reason, worker
  *
@@ -14,7 +14,7 @@ import { addTotals, type Count, type Ledger, type Totals } from "./ledger.ts";
 import type { Agent } from "./main.ts";
 import { FAMILIES, type Look, type Read, type SinkLook } from "./metric-families.ts";
 
-/** How often the lag of the event loop is sampled. At the library's 10 ms that alone costs 0.4 % of a core, at this 0.02 %. */
+/** How often the lag of the event loop is sampled: at the library's 10 ms that costs 0.4 % of a core, at this 0.02 %. */
 const LAG_SAMPLE_MS = 500;
 
 /** The metrics of one agent, in a registry of their own. */

@@ -52,7 +52,7 @@ function nameOf({ settings: { pipeline, name, type } }: Outlet): Json {
   return { pipeline, sink: name, type };
 }
 
-/** How each sink fares. `wall` and `now` are the same moment by both clocks; times are milliseconds unless they say otherwise. */
+/** How each sink fares. `wall` and `now` are the same moment by both clocks. */
 export function pipelinesView(agent: Agent, now: number, wall: number): Json[] {
   const at = (ms: number): string => new Date(wall + ms - now).toISOString();
   return agent.running.map(({ pipeline, outlets }) => ({
@@ -102,7 +102,7 @@ export function configView(agent: Agent): Json[] {
   return renderConfig(agent.config);
 }
 
-/** Where each sink stands in each container's files, as the journal keeps it. Offsets are bytes from the chain's beginning. */
+/** Where each sink stands in each container's files, as the journal keeps it. Offsets are bytes from the first file's. */
 export function positionsView(agent: Agent): Json {
   const chains = new Map<string, Json>();
   const sinks = [...agent.dispatcher.outlets.values()].map((outlet) => ({

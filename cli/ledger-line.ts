@@ -25,8 +25,8 @@ function termsOf({ readLines, settled, inFlight, backlogBytes }: Ledger): Terms 
 }
 
 /**
- * `read 12,345 lines · delivered 12,001 · filtered 300 · …`. Wider than `columns`, terms that are 0 are left out, and what
- * is still too wide is cut.
+ * `read 12,345 lines · delivered 12,001 · filtered 300 · …`. Wider than `columns`, terms that are 0 are left out, and
+ * what is still too wide is cut.
  */
 export function ledgerLine(ledger: Ledger, columns = Infinity): string {
   const { readLines, delivered, filtered, dropped, deadLettered, lost, inFlight, backlogBytes } = termsOf(ledger);
@@ -49,7 +49,7 @@ export function ledgerLine(ledger: Ledger, columns = Infinity): string {
 
 const HEAD = ["sink", "read", "delivered", "filtered", "dropped", "dead-lettered", "lost", "in flight", "backlog"];
 
-/** A row of lines for each sink (bytes where only they are known), then what was filtered, dropped and lost, by reason. */
+/** A row of lines for each sink (lost: bytes), then what was filtered, dropped and lost, by reason. */
 export function ledgerTable(agent: Agent): string {
   const ledgers = agent.ledgers();
   const rows = ledgers.map(({ sink, ledger }) => {

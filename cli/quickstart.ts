@@ -97,12 +97,13 @@ function ledgerShower(sinks: number): { show: (ledger: Ledger) => void; close: (
 function introduce(logsDir: string, found: ReturnType<typeof findLogs>): void {
   const whose = {
     readable: `tails ${logsDir} from now on`,
-    forbidden: `this user may not read ${logsDir}, so a demonstration workload writes logs; as root it tails the real ones`,
+    forbidden: `this user may not read ${logsDir} (root may), so a demonstration workload writes logs`,
     none: `${logsDir} holds no logs, so a demonstration workload writes some`,
   };
+  const pipeline = relative(".", PIPELINE);
   process.stderr.write(
     `tailrace: ${whose[found]}\n` +
-      `tailrace: the pipeline is ${relative(".", PIPELINE)}, files go to ${join("out", "<namespace>.ndjson")}, Ctrl-C stops\n`,
+      `tailrace: the pipeline is ${pipeline}, files go to out/<namespace>.ndjson, Ctrl-C stops\n`,
   );
 }
 

@@ -6,13 +6,19 @@ import { RE2JS } from "re2js";
 
 /** Characters that a pattern may have; also a CRD bound. */
 export const PATTERN_CHARS_MAX = 512;
+/**
+ * Instructions that a pattern may compile to. A search takes time in proportion to instructions times characters; with this many, a line
+ * of the largest size still takes well under a second.
+ */
+export const PATTERN_SIZE_MAX = 256;
 
 /** What is wrong with a pattern, in one sentence, or undefined when it is good. */
 export function checkPattern(source: string): string | undefined {
   if (source.length > PATTERN_CHARS_MAX) return `has ${source.length} characters; at most ${PATTERN_CHARS_MAX}`;
   try {
-    RE2JS.compile(source);
-    return undefined;
+    const size = RE2JS.compile(source).programSize();
+    if (size <= PATTERN_SIZE_MAX) return undefined;
+    return `compiles to ${size} instructions; at most ${PATTERN_SIZE_MAX}: use smaller counts in {…}, or + instead`;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     if (/\(\?<?[=!]/.test(source))

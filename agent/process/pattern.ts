@@ -3,7 +3,7 @@
  * result, which property tests hold them to:
  *
  *     V8       texts up to V8_CHARS_MAX characters, where the pattern means the same to V8 and its time is bounded
- *     re2js    everything else; one pass over the text, in a time of at most (instructions of the pattern) x (characters)
+ *     re2js    everything else; one pass over the text, in time at most (instructions of the pattern) x (characters)
  *
  * That product is bounded too (WORK_MAX): a pattern of a thousand instructions sees the first 64 Ki characters.
  */

@@ -15,8 +15,8 @@ export class Footer {
   #text = "";
 
   /**
-   * Draws on `terminal`. Whatever is written to `terminal` and `others` (streams that show on the same screen, whole lines
-   * at a time) is put above.
+   * Draws on `terminal`. Whatever is written to `terminal` and `others` (streams that show on the same screen, whole
+   * lines at a time) is put above.
    */
   constructor(terminal: Terminal, others: readonly Terminal[] = []) {
     this.#terminal = terminal;

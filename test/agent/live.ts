@@ -30,14 +30,12 @@ export class Destination {
   }
 
   async open(t: TestContext): Promise<this> {
-    const server = createServer(async (request, reply) => {
-      const body = await text(request).catch(() => undefined);
-      if (body === undefined) return;
-      this.requests++;
-      reply.on("finish", () => {
-        if (reply.statusCode < 300) this.bodies.push(body);
-      });
-      this.answer(body, reply);
+    const server = createServer((request, reply) => {
+      // A request that ends early is none.
+      text(request).then(
+        (body) => this.#receive(body, reply),
+        () => {},
+      );
     });
     this.#server = server;
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -47,6 +45,14 @@ export class Destination {
     });
     this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
     return this;
+  }
+
+  #receive(body: string, reply: ServerResponse): void {
+    this.requests++;
+    reply.on("finish", () => {
+      if (reply.statusCode < 300) this.bodies.push(body);
+    });
+    this.answer(body, reply);
   }
 
   /** Resets all connections; what waits on them is never answered. */

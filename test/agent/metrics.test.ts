@@ -64,7 +64,8 @@ kind: LogPipeline
 metadata: {name: checkout, namespace: shop}
 spec:
   process: [{drop: {text: {contains: noise}}}, {redact: {presets: [email]}}]
-  dispatcher: {batchTimeout: 10ms, batchSize: 20, queueSize: 40, retryBaseDelay: 30s, retryMaxDelay: 30s, drainTimeout: 1s}
+  dispatcher:
+    {batchTimeout: 10ms, batchSize: 20, queueSize: 40, retryBaseDelay: 30s, retryMaxDelay: 30s, drainTimeout: 1s}
   sinks:
     - {name: web, http: {url: "${web}"}, dispatcher: {dlqBytes: 4Ki}}
     - {name: loki, loki: {url: "${loki}"}, dispatcher: {dlqEnabled: false}}

@@ -24,7 +24,8 @@ test("the ledger is one line with every term", () => {
   );
   assert.equal(
     ledgerLine(busy),
-    "read 12,345 lines · delivered 12,001 · filtered 300 · dropped 0 · dead-lettered 3 · lost 4.0 KiB · in flight 44 · backlog 1.2 MiB",
+    "read 12,345 lines · delivered 12,001 · filtered 300 · dropped 0 · dead-lettered 3 · lost 4.0 KiB · " +
+      "in flight 44 · backlog 1.2 MiB",
   );
 });
 

@@ -35,11 +35,9 @@ function stamp(ms: number, nanosBelow: number): { time: string; nanos: string } 
 
 let clockBelow = 0;
 
-/** CRI lines for one text; `split`: in two parts. */
-export function criLine(stream: string, text: string, { split = false, time = stamp(Date.now(), 0).time } = {}): string {
-  if (!split) return `${time} ${stream} F ${text}\n`;
-  const half = text.length >> 1;
-  return `${time} ${stream} P ${text.slice(0, half)}\n${time} ${stream} F ${text.slice(half)}\n`;
+/** A CRI line; `tag`: F whole or last part, P a part that others follow. */
+export function criLine(text: string, { stream = "stdout", tag = "F", time = stamp(Date.now(), 0).time } = {}): string {
+  return `${time} ${stream} ${tag} ${text}\n`;
 }
 
 export interface ContainerOptions {
@@ -67,12 +65,14 @@ export class LoggingContainer {
   /** Lines and bytes written. */
   lines = 0;
   bytes = 0;
+  rotations = 0;
   readonly #splitEvery: number;
   readonly #rotateBytes: number;
   #fd = -1;
   #fileBytes = 0;
   #renamed = false;
-  #rotations = 0;
+  /** The last part of a line whose first part is written. */
+  #held = "";
 
   constructor(pods: string, name: string, options: ContainerOptions = {}) {
     const { namespace = "shop", container = "app", splitEvery = 0, rotateBytes = 0 } = options;
@@ -87,22 +87,38 @@ export class LoggingContainer {
     return join(this.folder, `${this.restart}.log`);
   }
 
-  /** Appends so many lines in one write. */
+  /** Appends so many lines in one write; of a last one in two parts only the first, until the next write or `finish`. */
   write(count: number): void {
-    let block = "";
+    let block = this.#held;
+    this.#held = "";
     const now = Date.now();
     for (let i = 0; i < count; i++) {
       const number = this.lines++;
       clockBelow = (clockBelow + 1) % 1_000_000;
       const { time, nanos } = stamp(now, clockBelow);
-      const split = this.#splitEvery > 0 && number % this.#splitEvery === this.#splitEvery - 1;
-      block += criLine(streamOf(number), textOf(this.name, number, nanos), { split, time });
+      const stream = streamOf(number);
+      const text = textOf(this.name, number, nanos);
+      if (this.#splitEvery === 0 || number % this.#splitEvery < this.#splitEvery - 1) {
+        block += criLine(text, { stream, time });
+        continue;
+      }
+      const half = text.length >> 1;
+      block += criLine(text.slice(0, half), { stream, time, tag: "P" });
+      const last = criLine(text.slice(half), { stream, time });
+      if (i < count - 1) block += last;
+      else this.#held = last;
     }
     this.raw(block);
     if (this.#rotateBytes === 0) return;
     // A runtime goes on with the renamed file for a moment, until it is told to open a new one.
     if (this.#renamed) this.#reopen();
     else if (this.#fileBytes >= this.#rotateBytes) this.#rename();
+  }
+
+  /** Ends a line that is open. */
+  finish(): void {
+    if (this.#held !== "") this.raw(this.#held);
+    this.#held = "";
   }
 
   /** Appends bytes as they are. */
@@ -122,6 +138,7 @@ export class LoggingContainer {
 
   /** The container ended and runs again: a new instance with a file of its own. */
   startAgain(): void {
+    this.finish();
     this.close();
     this.restart++;
   }
@@ -142,7 +159,7 @@ export class LoggingContainer {
   }
 
   #rename(): void {
-    const at = new Date(Date.UTC(2026, 10, 24) + this.#rotations++ * 1_000).toISOString();
+    const at = new Date(Date.UTC(2026, 10, 24) + this.rotations++ * 1_000).toISOString();
     const path = `${this.path}.${at.slice(0, 10).replaceAll("-", "")}-${at.slice(11, 19).replaceAll(":", "")}`;
     renameSync(this.path, path);
     this.rotated.push({ path, before: Infinity });
@@ -178,5 +195,6 @@ export class Load {
 
   stop(): void {
     clearInterval(this.#timer);
+    for (const container of this.containers) container.finish();
   }
 }

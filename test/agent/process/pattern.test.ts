@@ -111,7 +111,7 @@ test("the fast path finds and replaces what re2js does", () => {
         );
       }
     }),
-    { numRuns: +(process.env.RUNS ?? 3000) },
+    { numRuns: 3000 },
   );
   assert.ok(fast > 500, `only ${fast} patterns were for V8`);
 });
@@ -132,7 +132,7 @@ test("each match holds one of the literals", () => {
           );
       }
     }),
-    { numRuns: +(process.env.RUNS ?? 3000) },
+    { numRuns: 3000 },
   );
   assert.ok(known > 500, `only ${known} patterns had literals`);
 });
@@ -210,7 +210,8 @@ test("a text grows only so far; what does not fit is hidden", () => {
 
 test("a huge pattern sees less of a text, and hides all of one that it cannot search", () => {
   const huge = compilePattern("(?:[ab]{1,30}c){1,30}[xy]");
-  assert.equal(huge.test(`cx${"a".repeat(1 << 20)}`), false);
+  assert.equal(huge.test(`acx${"a".repeat(1 << 20)}`), true);
+  assert.equal(huge.test(`${"a".repeat(1 << 20)}acx`), false);
   const allowance = plenty();
   assert.equal(huge.replace("ac".repeat(1 << 19), ["-"], allowance), "***");
   assert.equal(allowance.masked, 1);

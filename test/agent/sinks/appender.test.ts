@@ -121,7 +121,9 @@ test("at most so many files stay open, and closed ones are opened again", async 
     assert.equal(appender.openFiles, OPEN_MAX);
     assert.ok(descriptors() <= before + OPEN_MAX + 2);
   }
-  for (const { path } of parts) assert.equal(read(path), "x\nx\n");
+  await Promise.all(parts.map(async (part) => appender.append([part], never)));
+  assert.equal(appender.openFiles, OPEN_MAX);
+  for (const { path } of parts) assert.equal(read(path), "x\nx\nx\n");
   await appender.close();
   assert.ok(descriptors() <= before + 2);
 });
@@ -163,6 +165,42 @@ test("an abort takes back what was written", async (t) => {
   abort.abort(new Error("stop"));
   await assert.rejects(appending, /stop/);
   for (const path of paths) assert.equal(read(path), "old\n");
+});
+
+test("an abort during the last write takes it back, too", async (t) => {
+  const { folder, appender } = make(t);
+  const path = join(folder, "a");
+  await appender.append([{ path, bytes: bytes("old\n") }], never);
+  const abort = new AbortController();
+  const appending = appender.append([{ path, bytes: bytes("x\n".repeat(1 << 22)) }], abort.signal);
+  while (fs.statSync(path).size === 4) await new Promise(setImmediate);
+  abort.abort(new Error("stop"));
+  await assert.rejects(appending, /stop/);
+  assert.equal(read(path), "old\n");
+});
+
+test("what one request takes back is its own alone", async (t) => {
+  const { folder, appender } = make(t);
+  const path = join(folder, "a");
+  const requests = Array.from({ length: 40 }, async (_, i) => {
+    const abort = new AbortController();
+    const appending = appender.append([{ path, bytes: bytes(`${i}${"x".repeat(200_000)}\n`) }], abort.signal);
+    if (i % 2) setImmediate(() => abort.abort(new Error("stop")));
+    return appending.then(
+      () => i,
+      () => undefined,
+    );
+  });
+  const kept = (await Promise.all(requests)).filter((i) => i !== undefined);
+  const found = read(path)
+    .trimEnd()
+    .split("\n")
+    .map((text) => Number(text.replaceAll("x", "")));
+  assert.deepEqual(
+    found.sort((a, b) => a - b),
+    kept,
+  );
+  assert.ok(kept.length >= 20);
 });
 
 test("on a full disk what does not fit is taken back, and goes in when there is room", async (t) => {

@@ -171,11 +171,12 @@ test("what a crash left of a line is cut, and said", async (t) => {
 
 test("close waits for what is still being written", async (t) => {
   const path = join(folderOf(t), "a.log");
-  const { send, sink } = opened(t, path);
+  const { memory, send, sink } = opened(t, path);
   const abort = new AbortController();
   const sending = send(one("x".repeat(1 << 20)), abort.signal);
   abort.abort();
   assert.equal((await sending).kind, "retry");
   await sink.close();
+  assert.equal(memory.arena.usedBytes, 0);
   assert.equal(fs.existsSync(path) ? fs.statSync(path).size : 0, 0);
 });

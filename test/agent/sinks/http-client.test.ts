@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
-import type { Socket } from "node:net";
+import { getEventListeners, once } from "node:events";
+import type { AddressInfo, Socket } from "node:net";
 import { test, type TestContext } from "node:test";
+import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { Secret, type HttpAuth } from "../../../crds/config.ts";
 import { realClock, type Clock } from "../../../agent/clock.ts";
 import type { Outcome } from "../../../agent/dispatcher/sink.ts";
 import { HttpClient } from "../../../agent/sinks/http-client.ts";
-import { answering, connecting, manualClock, trustTestCertificate, type TestServer } from "./support.ts";
+import { answering, certificate, connecting, manualClock, trustTestCertificate, type TestServer } from "./support.ts";
 
 const never = new AbortController().signal;
 const secret = (value: string): Secret => new Secret(value, { value });
@@ -52,8 +54,12 @@ test("a body arrives whole, with its length, the path, the query and the headers
 
 test("connections are used again", async (t) => {
   const server = await served(t, (response) => setImmediate(() => response.writeHead(200).end("ok")));
-  const client = clientFor(t, server.url);
-  for (let i = 0; i < 20; i++) await outcomeOf(client, body);
+  const clock = manualClock();
+  const client = clientFor(t, server.url, { clock });
+  const { signal } = new AbortController();
+  for (let i = 0; i < 20; i++) await outcomeOf(client, body, signal);
+  assert.equal(getEventListeners(signal, "abort").length, 0);
+  assert.equal(clock.waiting, 0);
   assert.ok(server.connections <= 4, `${server.connections} connections`);
   await Promise.all(Array.from({ length: 4 }, async () => outcomeOf(client, body)));
   assert.ok(server.connections <= 8, `${server.connections} connections`);
@@ -312,6 +318,33 @@ test("a credential that no header can hold is a hold that does not show it", asy
   const outcome = await outcomeOf(clientFor(t, server.url, { auth }), body);
   assert.ok(outcome.kind === "hold", JSON.stringify(outcome));
   assert.doesNotMatch(outcome.reason, /hunter2/);
+});
+
+test("a connection that does not come about in time is a retry that is not ambiguous", async (t) => {
+  const clock = manualClock();
+  const { promise: connected, resolve: connect } = Promise.withResolvers<void>();
+  // Takes the connection and never answers the handshake.
+  const server = await connecting(() => connect());
+  t.after(async () => server.close());
+  const sending = outcomeOf(clientFor(t, server.url.replace("http:", "https:"), { clock }), body);
+  await connected;
+  clock.advance(30_000);
+  const outcome = await sending;
+  assert.ok(outcome.kind === "retry" && !outcome.ambiguous, JSON.stringify(outcome));
+});
+
+test("HTTP/2 is not offered", async (t) => {
+  trustTestCertificate(t);
+  const server = createTlsServer({ ...certificate, ALPNProtocols: ["h2", "http/1.1"] }, (socket) => {
+    socket.once("data", () => socket.end(`HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n`));
+    socket.on("error", () => {});
+  }).listen(0, "127.0.0.1");
+  t.after(() => server.close());
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const connection = once(server, "secureConnection") as Promise<[TLSSocket]>;
+  assert.deepEqual(await outcomeOf(clientFor(t, `https://localhost:${port}`), body), { kind: "delivered" });
+  assert.equal((await connection)[0].alpnProtocol, "http/1.1");
 });
 
 test("https to a server without TLS, and http to one with it, hold and say so", async (t) => {

@@ -145,7 +145,7 @@ async function opened(
 ): Promise<Opened> {
   const server = await answering((response) => response.writeHead(reply[0]).end(reply[1]));
   const options = optionsFor(server.url, { structuredMetadata: {}, ...more });
-  const memory = createMemory({ memoryLimit: 16 << 20, encodeBytes: 4 << 20 });
+  const memory = createMemory({ memoryLimit: 16 << 20, encodeBytes });
   const sink = loki.open(options, { memory, clock: realClock, log: keptLog(), pipeline: "p", name: "s" });
   t.after(async () => {
     await sink.close();
@@ -300,6 +300,34 @@ test("records that the reply names are rejected, by their slice and row", async 
   assert.equal(refused?.slice.source.container, "b");
   assert.equal(refused.row, 1);
   assert.equal(refused.outOfOrder, true);
+});
+
+test("rows of other keys are not counted among those refused", async (t) => {
+  const reply =
+    "entry with timestamp 1970-01-01 00:00:01 +0000 UTC ignored, " +
+    "reason: 'entry out of order' for stream: {u=\"a\"},\ntotal ignored: 1 out of 2\n";
+  const { send } = await opened(t, { labels: templates({ u: "{fields.u}" }) }, [400, reply]);
+  const lines = ["a", "b", "a", "b"].map((u, i) => ({
+    ...{ text: `${i}`, seconds: i < 2 ? 2 : 1, fields: { u } },
+    verdict: u === "b" ? 1 : 0,
+  }));
+  const outcome = await send([{ source: source(), lines }]);
+  assert.ok(outcome.kind === "reject", JSON.stringify(outcome));
+  assert.deepEqual(
+    outcome.refused.map(({ row }) => row),
+    [2],
+  );
+});
+
+test("what cannot be compressed for want of room is too large, but a record alone goes as it is", async (t) => {
+  const { sink, memory, send, received } = await opened(t, {}, [204, ""], 1 << 20);
+  const lines = Array.from({ length: 7 }, (_, i) => ({ text: `${i}`.repeat(100_000), seconds: 1 + i }));
+  const { batch, release } = new Batches(memory, undefined).make([{ source: source(), lines }]);
+  assert.equal(sink.encode(batch), "too large");
+  release();
+  const whole = [{ text: "x".repeat(700_000), seconds: 1 }];
+  assert.deepEqual(await send([{ source: source(), lines: whole }]), { kind: "delivered" });
+  assert.equal(read(received[0]!)[0]?.line, whole[0]!.text);
 });
 
 test("a refusal of one of several streams is a split", async (t) => {

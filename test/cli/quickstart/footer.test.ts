@@ -54,10 +54,10 @@ test("what a stream is given besides its text, and what it answers, goes through
   const { write } = stream;
   const footer = new Footer(stream);
   const done = (): void => {};
-  assert.equal((stream.write as typeof write)("text\n", done), true);
+  assert.equal(stream.write("text\n", done), true);
   assert.deepEqual(given, [["text\n", done]]);
   footer.show("x");
-  assert.equal((stream.write as typeof write)("more\n", done), false);
+  assert.equal(stream.write("more\n", done), false);
   assert.deepEqual(given[3], ["more\n", done]);
   footer.close();
   assert.equal(stream.write, write);
