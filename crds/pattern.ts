@@ -7,10 +7,10 @@ import { RE2JS } from "re2js";
 /** Characters that a pattern may have; also a CRD bound. */
 export const PATTERN_CHARS_MAX = 512;
 /**
- * Instructions that a pattern may compile to. A search takes time in proportion to instructions times characters; with this many, a line
- * of the largest size still takes well under a second.
+ * Instructions that a pattern may compile to: room for a text of PATTERN_CHARS_MAX letter by letter. A search takes time in proportion to
+ * instructions times characters, and counted repeats multiply them.
  */
-export const PATTERN_SIZE_MAX = 256;
+export const PATTERN_SIZE_MAX = 600;
 
 /** What is wrong with a pattern, in one sentence, or undefined when it is good. */
 export function checkPattern(source: string): string | undefined {
