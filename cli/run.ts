@@ -2,7 +2,7 @@
 import { mkdirSync, watch } from "node:fs";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import type { Config, Problem } from "../crds/config.ts";
 import { parseDuration } from "../crds/quantity.ts";
 import { createAdmin, type Admin } from "../agent/admin.ts";
@@ -49,7 +49,11 @@ export function command(): Command {
     .option("--listen <host:port>", "health, metrics and /v1 over HTTP; off: none", "127.0.0.1:9598")
     .option("--node <name>", "this machine's name, for {node}", hostname())
     .option("--once", "deliver what the files hold now, print the ledger and exit", false)
-    .option("--timeout <duration>", "with --once: give up after this long", duration, 60_000)
+    .addOption(
+      new Option("--timeout <duration>", "with --once: give up after this long")
+        .argParser(duration)
+        .default(60_000, "60s"),
+    )
     .option("--watch", "reload when a configuration file changes", false)
     .addOption(outputOption())
     .addHelpText(
