@@ -64,7 +64,7 @@ test("while it drains it is alive and not ready", async (t) => {
 });
 
 /** A simulated node, whose agent waits for whatever the destination does, and its admin server. */
-async function simulated(t: TestContext) {
+async function simulated(t: TestContext, dispatcher = DISPATCHER) {
   const options = { url: "http://sim", method: "POST", format: "ndjson", headers: {}, requestTimeoutMs: 1 } as const;
   const selection = { namespaces: { include: [], exclude: [] }, containers: { include: [], exclude: [] } };
   const world = new SimWorld(() => 0.5, {
@@ -72,7 +72,7 @@ async function simulated(t: TestContext) {
     pipelines: [
       {
         ...{ id: "ClusterLogPipeline//all", kind: "ClusterLogPipeline", namespace: undefined, name: "all", selection },
-        ...{ startAt: "Beginning", process: [], sinks: [{ name: "a", type: "http", options, dispatcher: DISPATCHER }] },
+        ...{ startAt: "Beginning", process: [], sinks: [{ name: "a", type: "http", options, dispatcher }] },
       },
     ],
   });
@@ -109,6 +109,18 @@ test("an idle agent is alive, and one whose loop takes no more turns is not", as
   const response = await fetch(`${admin.address}/healthz`);
   assert.equal(response.status, 503);
   assert.match(((await response.json()) as { error: string }).error, /^the loop has taken no turn for \d+ ms; /);
+});
+
+test("a long drain is no stall", async (t) => {
+  const { world, health } = await simulated(t, { ...DISPATCHER, drainTimeoutMs: 300_000 });
+  world.destination("ClusterLogPipeline//all/a").latencyMs = 9_000;
+  world.write(0, "stdout", "line", 600);
+  await world.clock.run(1_000);
+  let stopped = false;
+  const stopping = world.agent!.stop().then(() => (stopped = true));
+  await world.clock.run(60_000);
+  assert.deepEqual([stopped, await health()], [false, 200]);
+  await world.during(stopping);
 });
 
 test("/v1/ledger adds up for each container, each sink and in all", async (t) => {

@@ -41,6 +41,7 @@ export class FileLives {
     const set = new ExactSet();
     // Every repeat is allowed there: it is judged here.
     set.kills.push(...this.#ends.map(() => 0));
+    /** Lines that were written by a life and then again by a later one. */
     const byLife = new Map<number, number>();
     for (const name of readdirSync(this.#folder)) this.#check(name, set, batchLines, byLife);
     set.assertExact(containers, Infinity);
@@ -53,7 +54,8 @@ export class FileLives {
   #check(name: string, set: ExactSet, batchLines: number, byLife: Map<number, number>): void {
     const content = readFileSync(join(this.#folder, name));
     assert.equal(content.at(-1), NEWLINE, `${name} ends in the middle of a line`);
-    const distinct = new Map<string, number>();
+    /** By text, which of the distinct lines it is and the life that wrote it last. */
+    const distinct = new Map<string, { at: number; life: number }>();
     let from = 0;
     for (const [life, ends] of [...this.#ends, new Map([[name, content.length]])].entries()) {
       const to = ends.get(name) ?? from;
@@ -65,18 +67,20 @@ export class FileLives {
       for (const [row, line] of lines.entries()) {
         const record = parse(line, `${name}, life ${life}, row ${row}`);
         set.take(index, record);
-        const at = distinct.get(record.text);
-        if (at === undefined) {
+        const known = distinct.get(record.text);
+        if (!known) {
           assert.ok(Number.isNaN(run) || run === distinct.size || isNew, `${name}: life ${life} left lines out`);
           isNew = true;
-          distinct.set(record.text, distinct.size);
+          distinct.set(record.text, { at: distinct.size, life });
           continue;
         }
+        const { at } = known;
         const where = `${name}: life ${life}, row ${row} repeats line ${at} of ${distinct.size}`;
         assert.ok(!isNew && (Number.isNaN(run) || at === run), `${where} out of turn`);
         assert.ok(distinct.size - at <= batchLines, `${where}, more than a request before its end`);
         run = at + 1;
-        byLife.set(life, (byLife.get(life) ?? 0) + 1);
+        byLife.set(known.life, (byLife.get(known.life) ?? 0) + 1);
+        known.life = life;
       }
     }
   }

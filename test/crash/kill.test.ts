@@ -7,7 +7,7 @@ import { appendFileSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Place, type AgentProcess, type LedgerView } from "../support/agent-process.ts";
+import { logPipeline, Place, type AgentProcess, type LedgerView } from "../support/agent-process.ts";
 import { Load, LoggingContainer } from "../support/log-writer.ts";
 import { SinkServer } from "../support/sink-server.ts";
 import { eventually } from "../support/wait.ts";
@@ -24,18 +24,6 @@ const BATCH_LINES = 500;
 const LIFE_MS_MAX = 1_500;
 const LIFE_BURST_MS_MAX = 400;
 const JOURNALLED_MS = 1_000;
-
-function pipeline(http: SinkServer, loki: SinkServer, out: string): string {
-  return `apiVersion: tailrace.dev/v1alpha1
-kind: LogPipeline
-metadata: {name: shop}
-spec:
-  dispatcher: {batchTimeout: 100ms, batchSize: ${BATCH_LINES}, workerCount: ${WORKERS}}
-  sinks:
-  - {name: http, http: {url: "${http.url}"}}
-  - {name: loki, loki: {url: "${loki.url}", format: json}}
-  - {name: files, file: {path: "${out}/{pod}.ndjson"}}`;
-}
 
 /** Adds the ledger up every 100 ms until told to stop, and shows it to `look`. Returns how often. */
 async function watchLedger(agent: AgentProcess, isOver: () => boolean, look: (ledger: LedgerView) => void): Promise<number> {
@@ -83,7 +71,16 @@ test(`${KILLS} times kill -9 under load lose and reorder nothing and repeat only
   const out = join(place.folder, "out");
   mkdirSync(out);
   const files = new FileLives(out);
-  place.configure(pipeline(http, loki, out));
+  place.configure(
+    logPipeline({
+      dispatcher: { batchTimeout: "100ms", batchSize: BATCH_LINES, workerCount: WORKERS },
+      sinks: [
+        { name: "http", http: { url: http.url } },
+        { name: "loki", loki: { url: loki.url, format: "json" } },
+        { name: "files", file: { path: `${out}/{pod}.ndjson` } },
+      ],
+    }),
+  );
   const containers = Array.from(
     { length: CONTAINERS },
     (_, i) => new LoggingContainer(place.logsDir, `c${i}`, { splitEvery: 97, rotateBytes: 128 * 1024 }),

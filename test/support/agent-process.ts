@@ -13,6 +13,7 @@ import type { TestContext } from "node:test";
 import { eventually } from "./wait.ts";
 
 const BUNDLE = join(import.meta.dirname, "../../dist/tailrace.js");
+const API_VERSION = "tailrace.dev/v1alpha1";
 const LOG_LINES_MAX = 10_000;
 const RUN_MS_MAX = 60_000;
 
@@ -209,6 +210,16 @@ export class AgentProcess {
   }
 }
 
+/** A pipeline of every namespace. Requests go out soon, and a sink that failed is tried again soon, unless `spec` says otherwise. */
+export function logPipeline(spec: { dispatcher?: object; sinks: readonly object[]; [field: string]: unknown }, name = "shop"): object {
+  const dispatcher = { batchTimeout: "50ms", retryBaseDelay: "100ms", retryMaxDelay: "500ms", ...spec.dispatcher };
+  return { apiVersion: API_VERSION, kind: "LogPipeline", metadata: { name }, spec: { ...spec, dispatcher } };
+}
+
+export function agentConfig(spec: object): object {
+  return { apiVersion: API_VERSION, kind: "AgentConfig", metadata: { name: "agent" }, spec };
+}
+
 /** A folder with logs, data and configuration for the agents of one test. */
 export class Place {
   readonly folder: string;
@@ -239,9 +250,9 @@ export class Place {
     this.#closing.push(close);
   }
 
-  /** Writes the configuration; several documents are one file. */
-  configure(...documents: readonly string[]): void {
-    writeFileSync(this.configFile, documents.join("\n---\n"));
+  /** Writes the configuration file, as JSON, which is YAML. */
+  configure(...documents: readonly object[]): void {
+    writeFileSync(this.configFile, documents.map((document) => JSON.stringify(document)).join("\n---\n"));
   }
 
   /** Lets another user write here (root only). */

@@ -128,6 +128,20 @@ test("at most so many files stay open, and closed ones are opened again", async 
   assert.ok(descriptors() <= before + 2);
 });
 
+test("a file that is being written stays open, however many others there are", async (t) => {
+  const { folder, appender } = make(t);
+  const path = join(folder, "long");
+  const block = bytes("x\n");
+  const long = appender.append(
+    Array.from({ length: 5_000 }, () => ({ path, bytes: block })),
+    never,
+  );
+  const others = Array.from({ length: OPEN_MAX + 20 }, (_, i) => ({ path: join(folder, `${i}`), bytes: bytes("x\n") }));
+  await Promise.all([long, ...others.map(async (part) => appender.append([part], never))]);
+  assert.equal(fs.statSync(path).size, 5_000 * block.length);
+  assert.ok(appender.openFiles <= OPEN_MAX);
+});
+
 test("what is no file is refused with its path", async (t) => {
   const { folder, appender } = make(t);
   fs.mkdirSync(join(folder, "folder"));

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { getEventListeners, once } from "node:events";
-import type { AddressInfo, Socket } from "node:net";
+import { connect as connectTo, type AddressInfo, type Socket } from "node:net";
 import { test, type TestContext } from "node:test";
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { Secret, type HttpAuth } from "../../../crds/config.ts";
@@ -331,6 +331,34 @@ test("a connection that does not come about in time is a retry that is not ambig
   clock.advance(30_000);
   const outcome = await sending;
   assert.ok(outcome.kind === "retry" && !outcome.ambiguous, JSON.stringify(outcome));
+});
+
+test("what was stopped while connecting is not sent when the connection comes about", async (t) => {
+  trustTestCertificate(t);
+  const server = await served(t, (response) => response.writeHead(204).end(), true);
+  const gate = Promise.withResolvers<void>();
+  const { promise: connected, resolve: connect } = Promise.withResolvers<void>();
+  const lead = async (socket: Socket): Promise<void> => {
+    connect();
+    await gate.promise;
+    const behind = connectTo(Number(new URL(server.url).port), "127.0.0.1");
+    behind.on("error", () => {});
+    socket.pipe(behind).pipe(socket);
+  };
+  const door = await connecting((socket) => void lead(socket));
+  t.after(async () => door.close());
+  const client = clientFor(t, door.url.replace("http://127.0.0.1", "https://localhost"));
+  const abort = new AbortController();
+  const stopped = outcomeOf(client, Buffer.from("stopped"), abort.signal);
+  await connected;
+  abort.abort();
+  assert.equal((await stopped).kind, "retry");
+  gate.resolve();
+  for (let i = 0; i < 3; i++) assert.deepEqual(await outcomeOf(client, body), { kind: "delivered" });
+  assert.deepEqual(
+    server.received.map((request) => request.body.toString()),
+    ["hello", "hello", "hello"],
+  );
 });
 
 test("HTTP/2 is not offered", async (t) => {

@@ -76,6 +76,13 @@ test("a time that was not sent is asked about again", () => {
   assert.equal(outcome(`${entry("2026-11-24 15:02:26")}total ignored: 1 out of 2`, sent(0, 2))?.kind, "split");
 });
 
+test("a reason that nobody knows is asked about again", () => {
+  assert.equal(
+    outcome(`${entry("2026-11-24 15:02:25", "moon too full")}total ignored: 1 out of 2`, sent(0, 1))?.kind,
+    "split",
+  );
+});
+
 test("a refusal in a request of several streams is asked about again: of two refused streams only one is told", () => {
   assert.equal(outcome(`${entry("2026-11-24 15:02:25")}total ignored: 1 out of 1`, sent(0), 400, 2)?.kind, "split");
 });
@@ -120,7 +127,8 @@ test("a rate limit is a retry, ambiguous when a part was stored", () => {
 });
 
 const tooLong = (label: string, max: number, length: number): string =>
-  `Max entry size '${max}' bytes exceeded for stream '{a="${label}"}' while adding an entry with length '${length}' bytes`;
+  `Max entry size '${max}' bytes exceeded for stream '{a="${label}"}' ` +
+  `while adding an entry with length '${length}' bytes`;
 const tooOld = (time: string, cutoff = ""): string =>
   `entry for stream '{a="b"}' has timestamp too old: ${time}${cutoff}`;
 

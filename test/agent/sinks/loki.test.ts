@@ -142,6 +142,7 @@ async function opened(
   t: TestContext,
   more: Partial<LokiOptions>,
   reply: [number, string] = [204, ""],
+  encodeBytes = 4 << 20,
 ): Promise<Opened> {
   const server = await answering((response) => response.writeHead(reply[0]).end(reply[1]));
   const options = optionsFor(server.url, { structuredMetadata: {}, ...more });

@@ -178,3 +178,12 @@ test("a reader that is gone is a hold, and no crash", async (t) => {
   assert.match(outcome.reason, /^standard output: /);
   assert.equal((await send([{ text: "y" }])).kind, "hold");
 });
+
+test("a request that was stopped before it began writes nothing", async (t) => {
+  const output = new Kept();
+  const { memory, send } = opened(t, "text", output);
+  const outcome = await send([{ text: "x" }], AbortSignal.abort());
+  assert.equal(outcome.kind, "retry");
+  assert.equal(output.content.length, 0);
+  assert.equal(memory.arena.usedBytes, 0);
+});
