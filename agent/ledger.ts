@@ -34,6 +34,25 @@ export function sumTotals(totals: Totals): Count {
   return sum;
 }
 
+/** Lines that were read and settled; of what was lost, no line was seen. */
+export function settledLines(totals: Totals): number {
+  let lines = 0;
+  for (const [name, count] of Object.entries(totals)) if (!name.startsWith("lost/")) lines += count.lines;
+  return lines;
+}
+
+/**
+ * Dead letters left their queue unsent. A crash may have left more letters in the queue than were counted; what was not counted as
+ * dead-lettered is not moved.
+ */
+export function evict(totals: Totals, lines: number, bytes: number): void {
+  const dead = totals["deadLettered"] ?? { lines: 0, bytes: 0 };
+  const moved = { lines: Math.min(lines, dead.lines), bytes: Math.min(bytes, dead.bytes) };
+  if (moved.lines === 0 && moved.bytes === 0) return;
+  addTo(totals, "deadLettered", -moved.lines, -moved.bytes);
+  addTo(totals, "dropped/DeadLetterEvicted", moved.lines, moved.bytes);
+}
+
 /** One subscription's (or sink's) side of the equation. Bytes are those of the source files. */
 export interface Ledger {
   /** Linear offsets between which the lines lie; for a sink, their sums. */
@@ -64,10 +83,9 @@ export function addLedger(into: Ledger, from: Ledger): void {
 
 /** By how many lines and bytes the equations fail; both are 0 at every look. */
 export function imbalance(ledger: Ledger): Count {
-  const settled = sumTotals(ledger.settled);
-  const lost = Object.entries(ledger.settled).reduce((n, [k, c]) => n + (k.startsWith("lost/") ? c.lines : 0), 0);
+  const settled = sumTotals(ledger.settled).bytes;
   return {
-    lines: ledger.readLines - (settled.lines - lost) - ledger.inFlight.lines,
-    bytes: ledger.end - ledger.start - settled.bytes - ledger.inFlight.bytes - ledger.backlogBytes,
+    lines: ledger.readLines - settledLines(ledger.settled) - ledger.inFlight.lines,
+    bytes: ledger.end - ledger.start - settled - ledger.inFlight.bytes - ledger.backlogBytes,
   };
 }

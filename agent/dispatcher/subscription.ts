@@ -8,28 +8,14 @@
  */
 import type { Chain } from "../collect/chain.ts";
 import type { Taker } from "../collect/taker.ts";
-import { addTo, sumTotals, type Ledger, type Totals } from "../ledger.ts";
-import * as columns from "../memory/columns.ts";
-import { JOINED, KEPT, STREAM_MASK, VERDICTS } from "../memory/columns.ts";
-import { R_BYTES, R_ROWS, RESULT, TALLY } from "../memory/kernels.ts";
+import { addTo, evict, settledLines, sumTotals, type Ledger, type Totals } from "../ledger.ts";
+import { KEPT, VERDICTS } from "../memory/columns.ts";
+import { TALLY } from "../memory/kernels.ts";
 import type { Memory } from "../memory/memory.ts";
 import type { Records } from "../memory/records.ts";
 import type { KeySet } from "./keys.ts";
-
-const STREAMS = 3;
-const INT_MAX = 0x7fffffff;
-
-/** Rows [from, to) of records that are not settled. */
-export interface Portion {
-  readonly records: Records;
-  readonly keys: KeySet;
-  /** When it was taken, by the monotonic clock. */
-  readonly takenAt: number;
-  from: number;
-  readonly to: number;
-  /** Linear offsets of rows that were joined from parts: they begin before rows that come out earlier. */
-  joined: { row: number; at: number }[];
-}
+import { isBelow, joinedIn, keptIn, newRuns, noMarks, offsetOf, raise, reachesBack, sumOf } from "./portion.ts";
+import type { Portion, Run } from "./portion.ts";
 
 /** A Position as the journal keeps it, with the counts of all that lies before it. */
 export interface SavedSubscription {
@@ -52,7 +38,8 @@ export interface Host {
   dropKeys(keys: KeySet): void;
   /** Names of the process steps, for the ledger. */
   readonly steps: readonly string[];
-  room(): number;
+  /** Source bytes that this subscription may take now. */
+  room(subscription: Subscription): number;
   /** Outstanding kept records changed by so many rows and bytes. */
   changed(subscription: Subscription, rows: number, bytes: number): void;
   /** The Position or the counts changed: to be saved by the end of the turn. */
@@ -66,8 +53,6 @@ export class Subscription implements Taker {
   readonly id: string;
   readonly chain: Chain;
   readonly host: Host;
-  /** The instance of the container before this one: its records come first. */
-  readonly before: Subscription | undefined;
   readonly start: number;
   read: number;
   ahead = 0;
@@ -77,16 +62,20 @@ export class Subscription implements Taker {
   /** A request with records from the front is on its way. */
   inFlight = false;
   tried: { rows: number; times: number } | undefined;
-  readonly sent: number[];
   readonly totals: Totals;
+  /** The instance of the container before this one, until it is done: its records come first. */
+  #before: Subscription | undefined;
+  #sent: number[];
   readonly #marks: number[];
   readonly #portions: Portion[] = [];
-  /** Rows below these marks (by stream) are skipped when they come by again; all rows from #skipTo on are new. */
+  /** Rows below these marks (by stream) are skipped when they come by again; of rows that begin at #skipTo or later none is. */
   #skip: number[];
   #skipTo: number;
   #readLines: number;
   #outstandingLines = 0;
   #outstandingRaw = 0;
+  /** Under which name bytes were last lost. */
+  #lostReason: string | undefined;
   /** The chain has ended and everything in it was read. */
   #finished = false;
 
@@ -94,16 +83,16 @@ export class Subscription implements Taker {
     this.id = id;
     this.chain = chain;
     this.host = host;
-    this.before = before;
+    this.#before = before;
     this.start = saved?.start ?? start;
     this.read = saved?.from ?? this.start;
     this.totals = structuredClone(saved?.totals ?? {});
-    this.#marks = [...(saved?.marks ?? zeros())];
-    this.sent = [...(saved?.sent ?? zeros())];
+    this.#marks = [...(saved?.marks ?? noMarks())];
+    this.#sent = [...(saved?.sent ?? noMarks())];
     if (saved?.tried) this.tried = { rows: saved.tried[0], times: saved.tried[1] };
-    const settled = sumTotals(this.totals);
-    this.#readLines = settled.lines - lostLines(this.totals);
-    this.ahead = settled.bytes - (this.read - this.start);
+    this.#lostReason = Object.keys(this.totals).find((name) => name.startsWith("lost/"));
+    this.#readLines = settledLines(this.totals);
+    this.ahead = sumTotals(this.totals).bytes - (this.read - this.start);
     this.#skip = [...this.#marks];
     this.#skipTo = Math.max(...this.#skip);
   }
@@ -120,12 +109,11 @@ export class Subscription implements Taker {
 
   /** The chain is over and all of it, and of the instances before it, is settled. */
   get done(): boolean {
-    return this.#finished && this.#portions.length === 0 && (this.before?.done ?? true);
+    return this.#finished && this.#portions.length === 0 && !this.#waitsForInstance();
   }
 
   room(): number {
-    if (this.before && !this.before.done) return 0;
-    return this.host.room();
+    return this.#waitsForInstance() ? 0 : this.host.room(this);
   }
 
   finished(): void {
@@ -135,18 +123,21 @@ export class Subscription implements Taker {
 
   /** Takes all rows of `records` that are new to it; false: no room, and then nothing was taken. */
   take(records: Records): boolean {
-    const runs = records.base < this.#skipTo ? this.#newRuns(records) : [[0, records.count] as const];
+    const { memory } = this.host;
+    const again = records.base < this.#skipTo || reachesBack(memory, records);
+    const runs = again ? newRuns(memory, this.#skip, records) : [[0, records.count] as const];
     const portions: Portion[] = [];
-    for (const [from, to] of runs) {
+    for (const run of runs) {
+      const [from, to] = run;
       const keys = this.host.keysOf(this, records, from, to);
       if (!keys) {
         for (const portion of portions) this.host.dropKeys(portion.keys);
         return false;
       }
-      const joined = this.#joinedRows(records, from, to);
+      const joined = joinedIn(memory, records, run);
       portions.push({ records, keys, takenAt: this.host.now(), from, to, joined });
     }
-    if (records.base < this.#skipTo) this.ahead -= this.#skippedRaw(records, runs);
+    if (again) this.#passKnown(records, runs);
     for (const portion of portions) this.#push(portion);
     this.#finished = false;
     this.#passUnkept();
@@ -165,16 +156,27 @@ export class Subscription implements Taker {
   }
 
   /** Rows of the first portions are about to be sent; returns up to where each stream had been sent before. */
-  sending(ranges: readonly { portion: Portion; from: number; to: number }[]): number[] {
-    const before = [...this.sent];
-    for (const { portion, from, to } of ranges) this.#advance(this.sent, portion.records, from, to);
+  sending(ranges: readonly { portion: Portion; from: number; to: number }[]): readonly number[] {
+    const before = this.#sent;
+    this.#sent = [...before];
+    for (const { portion, from, to } of ranges) raise(this.host.memory, this.#sent, portion.records, from, to);
     return before;
+  }
+
+  /** What `sending` noted was certainly not stored: only what lies below `marks`, as it returned them, may have been. */
+  notSent(marks: readonly number[]): void {
+    this.#sent = [...marks];
+    this.host.dirty(this);
   }
 
   /** True when the row lies below the marks, as `sending` returns them. */
   wasSent(marks: readonly number[], records: Records, row: number): boolean {
-    const bits = this.host.memory.words[(records.block >> 2) + columns.BITS * records.cap + row]!;
-    return this.at(records, row) < marks[bits & STREAM_MASK]!;
+    return isBelow(this.host.memory, marks, records, row);
+  }
+
+  /** Linear offset of a row's first byte. */
+  at(records: Records, row: number): number {
+    return offsetOf(this.host.memory, records, row);
   }
 
   /** Everything outstanding is forgotten and will be read again from the Position. Returns the linear offset to read from. */
@@ -184,8 +186,9 @@ export class Subscription implements Taker {
     this.read = from;
     this.#readLines -= this.#outstandingLines;
     for (const portion of this.#portions.splice(0)) this.#letGo(portion);
-    this.host.changed(this, -this.rows, -this.bytes);
+    const { rows, bytes } = this;
     this.rows = this.bytes = 0;
+    this.host.changed(this, -rows, -bytes);
     this.#outstandingLines = this.#outstandingRaw = 0;
     this.#finished = false;
     this.#skip = [...this.#marks];
@@ -195,7 +198,10 @@ export class Subscription implements Taker {
 
   rewound(to: number): void {
     this.#finished = false;
-    this.#skip = this.#takenMarks();
+    // What was taken is skipped as what is settled.
+    const taken = this.#marks.map((mark, stream) => Math.max(mark, this.#skip[stream]!));
+    for (const { records, from, to } of this.#portions) raise(this.host.memory, taken, records, from, to);
+    this.#skip = taken;
     this.#skipTo = Math.max(...this.#skip, to);
   }
 
@@ -211,21 +217,21 @@ export class Subscription implements Taker {
     // What lies between and was settled or taken by an earlier reading is not lost.
     const known = Math.min(this.ahead, to - from);
     this.ahead -= known;
-    addTo(this.totals, `lost/${reason}`, 0, to - from - known);
+    this.#lostReason = `lost/${reason}`;
+    addTo(this.totals, this.#lostReason, 0, to - from - known);
     this.host.dirty(this);
   }
 
   /** Dead letters of it left the queue unsent. */
   evicted(lines: number, bytes: number): void {
-    addTo(this.totals, "deadLettered", -lines, -bytes);
-    addTo(this.totals, "dropped/DeadLetterEvicted", lines, bytes);
+    evict(this.totals, lines, bytes);
     this.host.dirty(this);
   }
 
   saved(openAt: number): SavedSubscription {
     const tried = this.tried ? ([this.tried.rows, this.tried.times] as const) : undefined;
     return {
-      ...{ start: this.start, from: this.oldest(openAt), marks: this.#marks, sent: this.sent },
+      ...{ start: this.start, from: this.oldest(openAt), marks: this.#marks, sent: this.#sent },
       ...{ tried, totals: this.totals },
     };
   }
@@ -242,18 +248,33 @@ export class Subscription implements Taker {
     };
   }
 
+  #waitsForInstance(): boolean {
+    if (this.#before?.done) this.#before = undefined;
+    return this.#before !== undefined;
+  }
+
+  /** Rows outside of `runs` come by again: they are not ahead any more. */
+  #passKnown(records: Records, runs: readonly Run[]): void {
+    const { memory } = this.host;
+    let known = sumOf(memory, records, 0, records.count).bytes;
+    for (const [from, to] of runs) known -= sumOf(memory, records, from, to).bytes;
+    this.ahead -= known;
+    if (this.ahead >= 0 || this.#lostReason === undefined) return;
+    // More was known than `lost` left over: what it took for known lies here, so that much more was lost there.
+    addTo(this.totals, this.#lostReason, 0, -this.ahead);
+    this.ahead = 0;
+    this.host.dirty(this);
+  }
+
   #push(portion: Portion): void {
     const { records, from, to } = portion;
-    const { kernels, words } = this.host.memory;
     for (const chunk of records.chunks) chunk.retain();
     this.#portions.push(portion);
-    const sum = this.#sum(records, from, to);
+    const sum = sumOf(this.host.memory, records, from, to);
     this.#readLines += sum.lines;
     this.#outstandingLines += sum.lines;
     this.#outstandingRaw += sum.bytes;
-    kernels.cut(records.block, records.cap, records.verdicts, from, to, INT_MAX, INT_MAX);
-    const rows = words[(RESULT >> 2) + R_ROWS]!;
-    const bytes = words[(RESULT >> 2) + R_BYTES]!;
+    const { rows, bytes } = keptIn(this.host.memory, records, from, to);
     this.rows += rows;
     this.bytes += bytes;
     this.host.changed(this, rows, bytes);
@@ -271,109 +292,35 @@ export class Subscription implements Taker {
       this.#portions.shift();
       this.#letGo(portion);
     }
+    this.host.changed(this, 0, 0);
     if (this.done) this.host.done(this);
   }
 
   #count(portion: Portion, to: number, name: string): void {
     const { records, from } = portion;
-    const { floats, kernels, words } = this.host.memory;
-    kernels.cut(records.block, records.cap, records.verdicts, from, to, INT_MAX, INT_MAX);
-    const rows = words[(RESULT >> 2) + R_ROWS]!;
-    const bytes = words[(RESULT >> 2) + R_BYTES]!;
+    const { memory, steps } = this.host;
+    const { floats, kernels } = memory;
+    const { rows, bytes } = keptIn(memory, records, from, to);
     kernels.tally(records.block, records.cap, records.verdicts, from, to);
     for (let verdict = 0; verdict < VERDICTS; verdict++) {
       const lines = floats[(TALLY >> 3) + verdict * 2]!;
       const raw = floats[(TALLY >> 3) + verdict * 2 + 1]!;
       if (raw === 0 && lines === 0) continue;
-      addTo(this.totals, verdict === KEPT ? name : `filtered/${this.host.steps[verdict - 1] ?? verdict}`, lines, raw);
+      addTo(this.totals, verdict === KEPT ? name : `filtered/${steps[verdict - 1] ?? verdict}`, lines, raw);
       this.#outstandingLines -= lines;
       this.#outstandingRaw -= raw;
     }
-    this.#advance(this.#marks, records, from, to);
+    raise(memory, this.#marks, records, from, to);
     portion.from = to;
-    portion.joined = portion.joined.filter(({ row }) => row >= to);
+    if (portion.joined.length > 0) portion.joined = portion.joined.filter(({ row }) => row >= to);
     this.rows -= rows;
     this.bytes -= bytes;
     this.host.changed(this, -rows, -bytes);
     this.host.dirty(this);
   }
 
-  /** Raises marks to behind the last row of each stream in [from, to). */
-  #advance(marks: number[], records: Records, from: number, to: number): void {
-    const { kernels, words } = this.host.memory;
-    const present = kernels.classes(records.block, records.cap, 0, from, to);
-    const bits = (records.block >> 2) + columns.BITS * records.cap;
-    for (let stream = 0; stream < STREAMS; stream++) {
-      if (!(present & (0x11111111 << stream))) continue;
-      let row = to - 1;
-      while ((words[bits + row]! & STREAM_MASK) !== stream) row--;
-      marks[stream] = Math.max(marks[stream]!, this.at(records, row) + 1);
-    }
-  }
-
-  /** By stream, behind the last row taken. */
-  #takenMarks(): number[] {
-    const marks = this.#marks.map((mark, stream) => Math.max(mark, this.#skip[stream]!));
-    for (const { records, from, to } of this.#portions) this.#advance(marks, records, from, to);
-    return marks;
-  }
-
-  /** Linear offset of a row's first byte. */
-  at(records: Records, row: number): number {
-    return records.base + this.host.memory.words[(records.block >> 2) + columns.AT * records.cap + row]!;
-  }
-
-  #isNew(records: Records, row: number): boolean {
-    const bits = this.host.memory.words[(records.block >> 2) + columns.BITS * records.cap + row]!;
-    return this.at(records, row) >= this.#skip[bits & STREAM_MASK]!;
-  }
-
-  #newRuns(records: Records): (readonly [number, number])[] {
-    const runs: (readonly [number, number])[] = [];
-    for (let row = 0; row < records.count; ) {
-      if (!this.#isNew(records, row)) {
-        row++;
-        continue;
-      }
-      const from = row;
-      while (row < records.count && this.#isNew(records, row)) row++;
-      runs.push([from, row]);
-    }
-    return runs;
-  }
-
-  #skippedRaw(records: Records, runs: readonly (readonly [number, number])[]): number {
-    let skipped = this.#sum(records, 0, records.count).bytes;
-    for (const [from, to] of runs) skipped -= this.#sum(records, from, to).bytes;
-    return skipped;
-  }
-
-  #sum(records: Records, from: number, to: number): { lines: number; bytes: number } {
-    const { floats, kernels } = this.host.memory;
-    kernels.tally(records.block, records.cap, 0, from, to);
-    return { lines: floats[TALLY >> 3]!, bytes: floats[(TALLY >> 3) + 1]! };
-  }
-
-  #joinedRows(records: Records, from: number, to: number): { row: number; at: number }[] {
-    if (!records.joined) return [];
-    const joined = [];
-    const bits = (records.block >> 2) + columns.BITS * records.cap;
-    for (let row = from; row < to; row++) {
-      if (this.host.memory.words[bits + row]! & JOINED) joined.push({ row, at: this.at(records, row) });
-    }
-    return joined;
-  }
-
   #letGo(portion: Portion): void {
     for (const chunk of portion.records.chunks) chunk.release();
     this.host.dropKeys(portion.keys);
   }
-}
-
-function zeros(): number[] {
-  return Array.from({ length: STREAMS }, () => 0);
-}
-
-function lostLines(totals: Totals): number {
-  return Object.entries(totals).reduce((sum, [name, { lines }]) => sum + (name.startsWith("lost/") ? lines : 0), 0);
 }

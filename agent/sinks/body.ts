@@ -10,8 +10,9 @@ import { wordOf } from "../memory/records.ts";
 import type { Slice } from "../dispatcher/sink.ts";
 import type { Tails } from "./tails.ts";
 
-const NEWLINE = 10;
-const COMMA = 44;
+/** Separators of ndjson(). */
+export const NEWLINE = 10;
+export const COMMA = 44;
 const BYTES_OF_PAIR = 8;
 
 /** Bytes of a request in a block of the arena. */
@@ -140,8 +141,6 @@ export class Body {
     return memory.constants;
   }
 }
-
-export { COMMA, NEWLINE };
 
 /** Whether a row of the slice is in the request, as the kernels decide it. */
 export function counts(memory: Memory, { records, keys, key, mask }: Slice, row: number): boolean {

@@ -39,6 +39,7 @@ const TOTAL = /total ignored: (\d+) out of (\d+)/;
 const OUT_OF_ORDER = /^entry (out of order|too far behind)/;
 const CUTOFF = /oldest acceptable timestamp is: (\S+?Z)/;
 const RATE = /rate limit exceeded/i;
+const TENANT_RATE = /^ingestion rate limit exceeded/i;
 const TOO_OLD = /^entry for stream '.*' has timestamp too old: (.+?)(?:, oldest acceptable|$)/;
 const COUNTED = /(?:^|; )(\d+) errors like: /;
 /** gRPC between Loki's own parts: 500 in Loki's words, too large in fact. */
@@ -84,8 +85,9 @@ export function ofLokiReply(answer: Answer, host: string, sent: Sent): Outcome |
   const total = TOTAL.exec(bare);
   if (TOO_LARGE.test(bare)) return { kind: "split", reason };
   if (answer.status === 429 || (answer.status === 400 && RATE.test(bare))) {
-    // What was over the limit is refused, what was below it is stored.
-    return { kind: "retry", reason, afterMs: answer.retryAfterMs, ambiguous: total !== null || sent.streams > 1 };
+    // A tenant's limit is looked at first; those of streams later, when others may have been stored.
+    const ambiguous = total !== null || (sent.streams > 1 && !TENANT_RATE.test(bare));
+    return { kind: "retry", reason, afterMs: answer.retryAfterMs, ambiguous };
   }
   if (answer.status !== 400) return undefined;
   if (REQUEST.test(bare)) return { kind: "hold", reason };

@@ -45,9 +45,10 @@ export function ofStatus(host: string, answer: Answer): Outcome {
 }
 
 /** `started`: the request was, at least partly, written. */
-export function ofError(host: string, error: Error, started: boolean): Outcome {
+export function ofError(host: string, thrown: Error, started: boolean): Outcome {
+  const error = firstOf(thrown);
   const code = codeOf(error);
-  const detail = error.message.includes(code) ? error.message : [error.message, code && `(${code})`].join(" ").trim();
+  const detail = error.message.includes(code) ? error.message : `${error.message} (${code})`;
   const reason = `${host}: ${detail || error.name}`;
   if (isTls(code)) return { kind: "hold", reason };
   // A header that cannot be sent, such as a token with a newline in it.
@@ -65,12 +66,15 @@ export function headOf(text: string): string {
   return line === "" ? "" : `: ${line}`;
 }
 
-/** The code of an error, also of one made of several (a name with more than one address). */
+/** An error that stands for several (a name with more than one address) is told by its first. */
+function firstOf(error: Error): Error {
+  const first: unknown = error instanceof AggregateError ? error.errors[0] : undefined;
+  return first instanceof Error ? first : error;
+}
+
 function codeOf(error: Error): string {
-  const { code, errors } = error as Error & { code?: unknown; errors?: unknown };
-  if (typeof code === "string") return code;
-  const first: unknown = Array.isArray(errors) ? errors[0] : undefined;
-  return first instanceof Error ? codeOf(first) : "";
+  const { code } = error as NodeJS.ErrnoException;
+  return typeof code === "string" ? code : "";
 }
 
 /** OpenSSL's verdicts as node names them. */

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { chownSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -234,6 +234,7 @@ export class Place {
     this.logsDir = join(this.folder, "pods");
     this.dataDir = join(this.folder, "data");
     this.configFile = join(this.folder, "pipeline.yaml");
+    chmodSync(this.folder, 0o755); // for agents that run as another user
     mkdirSync(this.logsDir);
     t.after(async () => {
       for (const agent of this.#agents) {

@@ -63,6 +63,20 @@ export class ExactSet {
     return this.#seen.get(name)?.count ?? 0;
   }
 
+  /** The highest number that came of a container; -1: none. */
+  lastOf(name: string): number {
+    const seen = this.#seen.get(name);
+    return seen ? Math.max(seen.newest.stdout, seen.newest.stderr) - 1 : -1;
+  }
+
+  /** Numbers of a container's lines that did not come. */
+  missing({ name, lines }: LoggingContainer): number[] {
+    const last = this.#seen.get(name)?.last;
+    const missing: number[] = [];
+    for (let number = 0; number < lines; number++) if (!last?.[number]) missing.push(number);
+    return missing;
+  }
+
   take(index: number, { text, time, stream, pod }: Delivered): void {
     const [name = "", digits = "", nanos = ""] = text.slice(0, text.indexOf(" ")).split(":");
     const number = Number(digits);
@@ -99,11 +113,7 @@ export class ExactSet {
 
   /** Fails unless every written line came, in order, undamaged, and no repeat but an allowed one. */
   assertExact(containers: readonly LoggingContainer[], requestsPerKillMax: number): void {
-    const missing: string[] = [];
-    for (const { name, lines } of containers) {
-      const last = this.#seen.get(name)?.last ?? new Uint32Array();
-      for (let number = 0; number < lines; number++) if (!last[number]) missing.push(`${name}:${number}`);
-    }
+    const missing = containers.flatMap((container) => this.missing(container).map((number) => `${container.name}:${number}`));
     const lost = missing.length;
     const off = { lost, reordered: this.reordered, damaged: this.damaged, repeated: this.repeated - this.allowed };
     const all = { lost: 0, reordered: 0, damaged: 0, repeated: 0 };

@@ -51,7 +51,8 @@ export interface ContainerOptions {
 
 interface Rotated {
   path: string;
-  /** Number of the first line that is not in it. */
+  /** Its lines have numbers from `after` on and below `before`. */
+  after: number;
   before: number;
 }
 
@@ -70,6 +71,7 @@ export class LoggingContainer {
   readonly #rotateBytes: number;
   #fd = -1;
   #fileBytes = 0;
+  #fileFrom = 0;
   #renamed = false;
   /** The last part of a line whose first part is written. */
   #held = "";
@@ -162,12 +164,12 @@ export class LoggingContainer {
     const at = new Date(Date.UTC(2026, 10, 24) + this.rotations++ * 1_000).toISOString();
     const path = `${this.path}.${at.slice(0, 10).replaceAll("-", "")}-${at.slice(11, 19).replaceAll(":", "")}`;
     renameSync(this.path, path);
-    this.rotated.push({ path, before: Infinity });
+    this.rotated.push({ path, after: this.#fileFrom, before: Infinity });
     this.#renamed = true;
   }
 
   #reopen(): void {
-    this.rotated.at(-1)!.before = this.lines;
+    this.rotated.at(-1)!.before = this.#fileFrom = this.lines;
     this.close();
     this.#fd = openSync(this.path, "a");
   }

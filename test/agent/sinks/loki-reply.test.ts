@@ -122,8 +122,11 @@ test("a rate limit is a retry, ambiguous when a part was stored", () => {
     "Ingestion rate limit exceeded (limit: 4194304 bytes/sec) while attempting to ingest '2' lines",
     sent(0, 1),
     429,
+    2,
   );
   assert.ok(whole?.kind === "retry" && !whole.ambiguous);
+  const streams = outcome("Maximum active stream limit exceeded, reduce the number…", sent(0, 1), 429, 2);
+  assert.ok(streams?.kind === "retry" && streams.ambiguous);
 });
 
 const tooLong = (label: string, max: number, length: number): string =>
