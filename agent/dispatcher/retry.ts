@@ -19,7 +19,12 @@ export interface RetrySettings {
  */
 export function retryDelay(settings: RetrySettings, failures: number, afterMs: number | undefined, random: number): number {
   const most = Math.min(settings.retryMaxDelayMs, settings.retryBaseDelayMs * 2 ** Math.min(failures, 30));
-  return Math.max(random * most, Math.min(afterMs ?? 0, RETRY_AFTER_MAX_MS));
+  return Math.max(random * most, retryAfterDelay(afterMs));
+}
+
+/** What of a Retry-After is waited; 0 without one. */
+export function retryAfterDelay(afterMs: number | undefined): number {
+  return Math.min(afterMs ?? 0, RETRY_AFTER_MAX_MS);
 }
 
 /** How long a sink holds before the next probe; `failures` counts the probes that failed so far. */

@@ -41,11 +41,15 @@ export function skipWithoutGo(): string | false {
   }
 }
 
-/** A Go program: `folder` holds go.mod and go.sum (and sources, if it is ours), `target` is the package to build. */
+/**
+ * A Go program: `folder` holds go.mod and go.sum (and sources, if it is ours), `target` is the package to build,
+ * `variables` are package variables to set, as in `-X`.
+ */
 export interface GoTool {
   name: string;
   folder: string;
   target: string;
+  variables?: Record<string, string>;
 }
 
 /**
@@ -76,9 +80,11 @@ export async function buildGo(tool: GoTool): Promise<string> {
 async function goBuild(tool: GoTool, binary: string): Promise<void> {
   process.stderr.write(`building ${tool.name} (once; kept in ${cacheFolder})\n`);
   const part = `${binary}.${process.pid}`;
+  const variables = Object.entries(tool.variables ?? {}).map(([name, value]) => ` -X ${name}=${value}`);
+  const link = `-ldflags=-s -w${variables.join("")}`;
   const go = spawn(
     "go",
-    ["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", part, tool.target],
+    ["build", "-mod=readonly", "-trimpath", "-buildvcs=false", link, "-o", part, tool.target],
     {
       cwd: tool.folder,
       env: { ...process.env, CGO_ENABLED: "0", GOFLAGS: "", GOWORK: "off" },
@@ -155,14 +161,14 @@ export interface Running {
 }
 
 /**
- * Starts a server with a new folder under the system's temporary one and waits until `readyUrl` answers 200 (at most
- * 60 s). `prepare` gives the arguments, after writing what configuration it needs into the folder. The server and
+ * Starts a server with a new folder under the system's temporary one and waits until `ready` says so, or the URL answers
+ * 200 (at most 60 s). `prepare` gives the arguments, after writing what configuration it needs into the folder. The server and
  * its folder also go when this process exits without stopping it.
  */
 export async function startServer(
   name: string,
   binary: string,
-  readyUrl: string,
+  ready: string | (() => Promise<boolean>),
   prepare: (folder: string) => string[],
 ): Promise<Running> {
   const folder = mkdtempSync(join(tmpdir(), `tailrace-${name}-`));
@@ -180,7 +186,8 @@ export async function startServer(
     process.off("exit", onExit);
     rmSync(folder, { recursive: true, force: true });
   };
-  for (const deadline = Date.now() + 60_000; !(await answers(readyUrl)); await sleep(50)) {
+  const isReady = typeof ready === "string" ? () => answers(ready) : ready;
+  for (const deadline = Date.now() + 60_000; !(await isReady()); await sleep(50)) {
     if (child.exitCode !== null || child.signalCode !== null || Date.now() > deadline) {
       await stop();
       throw new Error(`${name} did not become ready:\n${output()}`);
