@@ -22,6 +22,10 @@ const DATA_DIR = "out/.tailrace";
 const TICK_MS = 100;
 /** How often the ledger is printed where it can't stay at the bottom of a terminal. */
 const LEDGER_MS = 5_000;
+/** A signal this soon after the first is the same one. */
+const SAME_MS = 1_000;
+/** As shells tell that Ctrl-C ended a program. */
+const EXIT_SIGNAL = 130;
 
 const HELP = `npm start [-- --logs-dir DIR]
 
@@ -94,6 +98,24 @@ function ledgerShower(sinks: number): { show: (ledger: Ledger) => void; close: (
   return { show, close: () => {} };
 }
 
+/**
+ * The first signal ends the workload, beside what the agent does at it: lines written later would only be backlog. A
+ * later one ends the process at once; but one right after the first is the same Ctrl-C, which npm passes on as well.
+ */
+function onSignals(first: () => void, last: () => void): void {
+  let firstAt: number | undefined;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      const isAgentThere = process.listenerCount(signal) > 1 || firstAt !== undefined;
+      firstAt ??= performance.now();
+      first();
+      if (isAgentThere && performance.now() - firstAt < SAME_MS) return;
+      last();
+      process.exit(EXIT_SIGNAL);
+    });
+  }
+}
+
 function introduce(logsDir: string, found: ReturnType<typeof findLogs>): void {
   const whose = {
     readable: `tails ${logsDir} from now on`,
@@ -129,11 +151,10 @@ async function main(args: string[]): Promise<number> {
   introduce(wanted, found);
   const logsDir = found === "readable" ? wanted : join(dataDir, "demo");
   const stopWorkload = found === "readable" ? () => {} : startWorkload(logsDir);
-  // What is written after the agent stopped reading would only be backlog.
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, stopWorkload);
-  // `npm start | head`: who read is gone, so it ends as by Ctrl-C.
+  // `npm start | head`: whoever read is gone, so it ends as by Ctrl-C.
   process.stdout.once("error", () => process.kill(process.pid, "SIGINT"));
   const shower = ledgerShower(config.pipelines.reduce((sum, { sinks }) => sum + sinks.length, 0));
+  onSignals(stopWorkload, shower.close);
   try {
     return await runAgent({
       ...{ config, reload, logsDir, dataDir, listen: "127.0.0.1:0", node: hostname(), once: false, timeoutMs: 0 },

@@ -38,7 +38,8 @@ export class Footer {
 
   /** Columns of a line that does not wrap. */
   get columns(): number {
-    return Math.max(1, (this.#terminal.columns ?? 80) - 1);
+    // A terminal that does not know its width says 0.
+    return Math.max(1, (this.#terminal.columns || 80) - 1);
   }
 
   /** Shows a line of at most `columns`. */

