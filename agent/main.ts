@@ -78,6 +78,8 @@ export class Agent {
   /** When the loop last took a turn, by the monotonic clock. */
   turnedAt: number;
   turns = 0;
+  /** Turns that could not read for want of memory. */
+  shortTurns = 0;
   readonly #world: World;
   readonly #places: Places;
   readonly #pool: Pool;
@@ -88,6 +90,7 @@ export class Agent {
   #stopped = false;
   #started = false;
   #reloading: Promise<void> = Promise.resolve();
+  #stopping: Promise<void> | undefined;
   /** The ledgers as they stood when everything had ended. */
   #final: SinkLedger[] | undefined;
 
@@ -167,7 +170,11 @@ export class Agent {
   }
 
   /** Stops reading, waits for answers within each sink's drainTimeout, saves the Positions and lets go of everything. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    return (this.#stopping ??= this.#stop());
+  }
+
+  async #stop(): Promise<void> {
     this.#stopped = true;
     this.#scheduled?.();
     await this.#reloading;
@@ -226,7 +233,10 @@ export class Agent {
     this.turns++;
     this.turnedAt = clock.now();
     const more = this.collector.turn() === "more";
-    if (this.collector.short) this.dispatcher.relieve();
+    if (this.collector.short) {
+      this.shortTurns++;
+      this.dispatcher.relieve();
+    }
     this.dispatcher.pump();
     this.positions.sweep();
     this.positions.save();

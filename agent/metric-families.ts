@@ -275,6 +275,7 @@ const AGENT: Family[] = [
   one("memory_short_state", "1: the last turn could not read for want of memory.", ({ agent }) =>
     Number(agent.collector.short),
   ),
+  one("memory_short_turns_total", "Turns that could not read for want of memory.", ({ agent }) => agent.shortTurns),
   one(
     "journal_trouble_state",
     "1: the journal can't be written, and a restart would repeat what was delivered since.",

@@ -11,12 +11,14 @@ import type { Chain, SavedFile } from "./collect/chain.ts";
 import type { Journal } from "./collect/journal.ts";
 import type { Clock } from "./clock.ts";
 import type { SavedSubscription, Subscription } from "./dispatcher/subscription.ts";
-import { addLedger, addTo, emptyLedger, sumTotals, type Ledger, type Totals } from "./ledger.ts";
+import { addLedger, addTo, emptyLedger, evict, settledLines, sumTotals, type Ledger } from "./ledger.ts";
 import type { Log } from "./log.ts";
 
 /** A vanished container's Position and a removed sink's state are kept this long: either may come back. */
 const KEEP_MS = 24 * 3600 * 1000;
 const SWEEP_MS = 600_000;
+/** What nobody read of a container that vanished; taken back when it is there again. */
+const UNREAD = "lost/PodDeletedBeforeRead";
 
 const positionKey = (outlet: string, chain: string): string => `at/${outlet} ${chain}`;
 
@@ -43,8 +45,21 @@ export class Positions {
     return this.journal.get(`chain/${chain}`);
   }
 
+  /** A container that is followed, as a sink left it. */
   find(outlet: string, chain: string): SavedSubscription | undefined {
-    return this.journal.get(positionKey(outlet, chain));
+    const key = positionKey(outlet, chain);
+    const saved = this.journal.get<SavedSubscription>(key);
+    const unread = saved?.totals[UNREAD];
+    if (!saved || !unread) return saved;
+    // Its log is there after all: what was not read of it is backlog again, or is found to be lost when it is read.
+    delete saved.totals[UNREAD];
+    this.journal.put(key, saved);
+    const departed = this.#departed.get(outlet);
+    if (departed) {
+      addTo(departed.settled, UNREAD, 0, -unread.bytes);
+      departed.end -= unread.bytes;
+    }
+    return saved;
   }
 
   /** A sink starts; true when it never ran here before. */
@@ -109,7 +124,7 @@ export class Positions {
     const end = (this.files(chain) ?? []).reduce((at, file) => Math.max(at, file.base) + file.size, 0);
     const missing = end - saved.start - sumTotals(saved.totals).bytes;
     if (missing <= 0) return;
-    addTo(saved.totals, "lost/PodDeletedBeforeRead", 0, missing);
+    addTo(saved.totals, UNREAD, 0, missing);
     this.journal.put(key, saved);
     this.#log.error("a container was deleted before its log was read", {
       ...{ container: chain, bytes: missing, sink: outlet },
@@ -119,7 +134,6 @@ export class Positions {
 
   /** A followed container is over and settled. */
   gone(chain: Chain, subscriptions: readonly { outlet: string; subscription: Subscription }[]): void {
-    this.journal.put(`gone/${chain.source.id}`, this.#clock.wall());
     for (const { outlet, subscription } of subscriptions) {
       this.#put(subscription);
       this.#dirty.delete(subscription);
@@ -127,6 +141,8 @@ export class Positions {
       addLedger(ledger, subscription.ledger(0));
       this.#departed.set(outlet, ledger);
     }
+    // After the Positions: what they write takes it for followed.
+    this.journal.put(`gone/${chain.source.id}`, this.#clock.wall());
   }
 
   /** A container came back within the time: its ledger is live again. */
@@ -139,53 +155,56 @@ export class Positions {
 
   /** Dead letters of a chain that is not followed were evicted. */
   evicted(outlet: string, chain: string, lines: number, bytes: number): void {
-    const move = (totals: Totals): void => {
-      addTo(totals, "deadLettered", -lines, -bytes);
-      addTo(totals, "dropped/DeadLetterEvicted", lines, bytes);
-    };
     const departed = this.#departed.get(outlet);
-    if (departed) move(departed.settled);
+    if (departed) evict(departed.settled, lines, bytes);
     const position = positionKey(outlet, chain);
     const saved = this.journal.get<SavedSubscription>(position);
     const folded = this.journal.get<Ledger>(`departed/${outlet}`);
     if (saved) {
-      move(saved.totals);
+      evict(saved.totals, lines, bytes);
       this.journal.put(position, saved);
     } else if (folded) {
-      move(folded.settled);
+      evict(folded.settled, lines, bytes);
       this.journal.put(`departed/${outlet}`, folded);
     }
   }
 
-  /** Lets go of what was kept long enough; does its work only now and then. */
-  sweep(): void {
+  /**
+   * Lets go of what was kept long enough; does its work only now and then. Returns the removed sinks of which nothing is known any more:
+   * what else lies on disk for them may go.
+   */
+  sweep(): string[] {
     const now = this.#clock.now();
-    if (now - this.#sweptAt < SWEEP_MS) return;
+    if (now - this.#sweptAt < SWEEP_MS) return [];
     this.#sweptAt = now;
-    const before = this.#clock.wall() - KEEP_MS;
-    for (const key of this.journal.keys("removed/")) {
-      if (this.journal.get<number>(key)! > before) continue;
-      const outlet = key.slice("removed/".length);
-      for (const old of [key, `sink/${outlet}`, `departed/${outlet}`, ...this.journal.keys(`at/${outlet} `)])
-        this.journal.remove(old);
+    const removed = this.#old("removed/");
+    for (const outlet of removed) {
+      for (const key of [`removed/${outlet}`, `sink/${outlet}`, `departed/${outlet}`, ...this.journal.keys(`at/${outlet} `)])
+        this.journal.remove(key);
     }
-    const old = new Set<string>();
-    for (const key of this.journal.keys("gone/")) {
-      if (this.journal.get<number>(key)! > before) continue;
-      old.add(key.slice("gone/".length));
-      this.journal.remove(key);
-    }
-    if (old.size === 0) return;
+    const gone = new Set(this.#old("gone/"));
+    if (gone.size === 0) return removed;
     for (const key of this.journal.keys("at/")) {
       const at = key.indexOf(" ");
-      if (!old.has(key.slice(at + 1))) continue;
+      if (!gone.has(key.slice(at + 1))) continue;
       const outlet = key.slice("at/".length, at);
       const ledger = this.journal.get<Ledger>(`departed/${outlet}`) ?? emptyLedger();
       addLedger(ledger, ledgerOf(this.journal.get<SavedSubscription>(key)!));
       this.journal.put(`departed/${outlet}`, ledger);
       this.journal.remove(key);
     }
-    for (const chain of old) this.journal.remove(`chain/${chain}`);
+    for (const chain of gone) {
+      this.journal.remove(`chain/${chain}`);
+      this.journal.remove(`gone/${chain}`);
+    }
+    return removed;
+  }
+
+  /** What the keys with this prefix name, where it was noted more than KEEP_MS ago. */
+  #old(prefix: string): string[] {
+    const before = this.#clock.wall() - KEEP_MS;
+    const keys = this.journal.keys(prefix).filter((key) => this.journal.get<number>(key)! <= before);
+    return keys.map((key) => key.slice(prefix.length));
   }
 
   #put(subscription: Subscription): void {
@@ -202,10 +221,9 @@ export class Positions {
 
 /** The ledger of a saved subscription that nobody reads: all it was ever to read is settled. */
 function ledgerOf(saved: SavedSubscription): Ledger {
-  const settled = sumTotals(saved.totals);
-  const lost = Object.entries(saved.totals).reduce((n, [name, c]) => n + (name.startsWith("lost/") ? c.lines : 0), 0);
+  const end = saved.start + sumTotals(saved.totals).bytes;
   return {
-    ...{ start: saved.start, end: saved.start + settled.bytes, readLines: settled.lines - lost },
+    ...{ start: saved.start, end, readLines: settledLines(saved.totals) },
     ...{ settled: saved.totals, inFlight: { lines: 0, bytes: 0 }, backlogBytes: 0 },
   };
 }

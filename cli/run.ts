@@ -18,6 +18,9 @@ import { filesOption, outputOption, printJson, printProblems, type Output } from
 const EXIT_BAD = 2;
 const EXIT_GIVEN_UP = 3;
 const EXIT_REMAIN = 4;
+const EXIT_SIGNAL = 130;
+/** npm and shells may pass one Ctrl-C on twice. */
+const SAME_SIGNAL_MS = 1_000;
 /** How often --once looks whether it is done, and a terminal is told how far it is. */
 const LOOK_MS = 50;
 const SHOW_MS = 1_000;
@@ -152,11 +155,13 @@ export async function runAgent(options: RunOptions): Promise<number> {
   agent.start();
   const before = total(agent);
   const end = await untilDone(agent, options);
+  const patience = endAtSecondSignal();
   process.off("SIGHUP", onHangup);
   for (const stop of unwatch) stop();
   await agent.stop();
   await admin?.close();
   await unlock();
+  patience();
   return report(agent, before, end, options);
 }
 
@@ -188,8 +193,20 @@ function untilDone(agent: Agent, options: RunOptions): Promise<End> {
   });
 }
 
+/** While the agent drains, a further signal ends it at once; one that follows within a second is the same one, passed on twice. */
+function endAtSecondSignal(): () => void {
+  const from = Date.now() + SAME_SIGNAL_MS;
+  const onSignal = (): void => {
+    if (Date.now() >= from) process.exit(EXIT_SIGNAL);
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, onSignal);
+  return () => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, onSignal);
+  };
+}
+
 function showProgress(ledger: Ledger): void {
-  process.stderr.write(`\r\x1b[K${ledgerLine(ledger)}`);
+  process.stderr.write(`\r\x1b[K${ledgerLine(ledger, process.stderr.columns)}`);
 }
 
 /** Prints the final ledger and decides the exit code. */

@@ -3,11 +3,11 @@
  * fills in defaults and refuses what cannot be true together. Pure: environment and files come from the World.
  */
 import type { z } from "zod";
-import { checkDispatcher, checkLoki, narrowLoki } from "./rules.ts";
+import { checkDispatchers, checkLoki, narrowLoki } from "./rules.ts";
 import { mergeDispatcher } from "./dispatcher.ts";
 import type { DispatcherSettings } from "./dispatcher.ts";
 import { check, lineAt, nearest } from "./problems.ts";
-import { AGENT_DEFAULTS, API_VERSION, KIND_NAMES, KINDS } from "./schema.ts";
+import { AGENT_DEFAULTS, API_VERSION, CLUSTER_KINDS, KIND_NAMES, KINDS, START_AT } from "./schema.ts";
 import type { AgentSettings, ClusterLogPipelineDocument, LogPipelineDocument } from "./schema.ts";
 import { SecretStore } from "./secrets.ts";
 import type { Secret, World } from "./secrets.ts";
@@ -115,6 +115,17 @@ interface Read<D> {
 }
 type PipelineDocument = LogPipelineDocument | ClusterLogPipelineDocument;
 
+/** Reads pipelines as a cluster takes them: by the schema of the CRDs, instead of that of a single machine. */
+export interface InCluster {
+  /**
+   * Whether Secrets that are not among the files are taken to lie in the cluster. What is read then is good for checking
+   * only: such a secret cannot be revealed.
+   */
+  secretsElsewhere: boolean;
+  /** Whether LogPipelines may write files, which the chart decides; undefined where nobody knows: a note says so. */
+  fileSinks: boolean | undefined;
+}
+
 /**
  * Reads all files as one configuration. `config` is there only when `problems` is empty. `notes` tell what is done
  * that nobody asked for; they stop nothing.
@@ -122,8 +133,9 @@ type PipelineDocument = LogPipelineDocument | ClusterLogPipelineDocument;
 export function readConfig(
   files: readonly { file: string; text: string }[],
   world: World,
+  cluster?: InCluster,
 ): { config?: Config; problems: Problem[]; notes: Problem[] } {
-  const reading = new Reading(world);
+  const reading = new Reading(world, cluster);
   for (const { file, text } of files) reading.readFile(file, text);
   const config = reading.config(files[0]?.file ?? "");
   const problems = reading.problems;
@@ -145,10 +157,12 @@ class Reading {
   readonly notes: Problem[] = [];
   readonly #pipelines: Read<PipelineDocument>[] = [];
   readonly #secrets: SecretStore;
+  readonly #cluster: InCluster | undefined;
   #agent: { file: string; line: number; settings: AgentSettings } | undefined;
 
-  constructor(world: World) {
-    this.#secrets = new SecretStore(world);
+  constructor(world: World, cluster: InCluster | undefined) {
+    this.#secrets = new SecretStore(world, cluster?.secretsElsewhere ?? false);
+    this.#cluster = cluster;
   }
 
   readFile(file: string, text: string): void {
@@ -194,13 +208,18 @@ class Reading {
         this.#say(file, node.line, "", message);
       } else if (read !== undefined) this.#agent = { file, line: node.line, settings: read.spec };
     } else {
-      const document = this.#check(KINDS[kind], file, node);
+      const document = this.#check(
+        this.#cluster === undefined ? KINDS[kind] : CLUSTER_KINDS[kind],
+        file,
+        node,
+        KINDS[kind],
+      );
       if (document !== undefined) this.#pipelines.push({ file, node, document });
     }
   }
 
-  #check<S extends z.ZodType>(schema: S, file: string, node: Node): z.output<S> | undefined {
-    const { value, problems } = check(schema, node, file);
+  #check<S extends z.ZodType>(schema: S, file: string, node: Node, wider?: z.ZodType): z.output<S> | undefined {
+    const { value, problems } = check(schema, node, file, wider);
     this.problems.push(...problems);
     return value;
   }
@@ -249,13 +268,14 @@ class Reading {
           `is also the name of spec.sinks[${twin}]; sinks need different names`,
         );
     }
+    checkDispatchers(spec.dispatcher, spec.sinks, read, this);
     return {
       id: `${kind}/${namespace ?? ""}/${metadata.name}`,
       kind,
       namespace,
       name: metadata.name,
       selection: selectionOf(document, namespace),
-      startAt: spec.source.startAt,
+      startAt: spec.source?.startAt ?? START_AT,
       process: spec.process.map(stepOf),
       sinks: spec.sinks.map((entry, index) => this.#sink(read, entry, index, namespace)),
     };
@@ -266,7 +286,6 @@ class Reading {
     const rooms = { problems: this.problems, notes: this.notes };
     const place = { file, node, sink: index };
     const dispatcher = mergeDispatcher(document.spec.dispatcher, entry.dispatcher);
-    checkDispatcher(document.spec.dispatcher, entry.dispatcher, place, rooms);
     const base = { name: entry.name, dispatcher };
     const auth = (type: string, given: AuthEntry | undefined): { auth?: HttpAuth } =>
       given === undefined
@@ -276,7 +295,9 @@ class Reading {
           };
     if (entry.loki !== undefined) {
       const { requestTimeout, auth: given, compression, ...rest } = entry.loki;
-      const labels = narrowLoki(rest.labels, namespace, place, rooms);
+      // In a cluster a LogPipeline always has a namespace, if only the one that kubectl gives it.
+      const isOfOne = namespace !== undefined || (this.#cluster !== undefined && document.kind === "LogPipeline");
+      const labels = narrowLoki(rest.labels, isOfOne, place, rooms);
       checkLoki(labels, place, rooms);
       const options = {
         ...rest,
@@ -291,9 +312,21 @@ class Reading {
       const { requestTimeout, auth: given, ...rest } = entry.http;
       return { ...base, type: "http", options: { ...rest, ...auth("http", given), requestTimeoutMs: requestTimeout } };
     }
-    if (entry.file !== undefined) return { ...base, type: "file", options: entry.file };
+    if (entry.file !== undefined) {
+      this.#checkFileSink(read, index);
+      return { ...base, type: "file", options: entry.file };
+    }
     if (entry.stdout !== undefined) return { ...base, type: "stdout", options: entry.stdout };
     throw new Error("BUG: a sink without options passed the schema");
+  }
+
+  #checkFileSink({ file, node, document }: Read<PipelineDocument>, index: number): void {
+    if (document.kind !== "LogPipeline" || this.#cluster === undefined || this.#cluster.fileSinks === true) return;
+    const place = { file, line: lineAt(node, ["spec", "sinks", index, "file"]), path: `spec.sinks[${index}].file` };
+    if (this.#cluster.fileSinks === false) {
+      this.problems.push({ ...place, message: "is off for LogPipelines in this cluster; its chart can allow it" });
+    } else
+      this.notes.push({ ...place, message: "works only where the cluster's chart allows LogPipelines to write files" });
   }
 
   #auth(read: Read<PipelineDocument>, path: string, keys: readonly (string | number)[], auth: AuthEntry): HttpAuth {
@@ -327,16 +360,15 @@ function isKind(kind: string | undefined): kind is keyof typeof KINDS {
 }
 
 function selectionOf(document: PipelineDocument, namespace: string | undefined): Selection {
-  const { containers } = document.spec.source;
   const both = (lists: { include?: string[]; exclude?: string[] } | undefined) => ({
     include: lists?.include ?? [],
     exclude: lists?.exclude ?? [],
   });
   const namespaces =
     document.kind === "ClusterLogPipeline"
-      ? both(document.spec.source.namespaces)
+      ? both(document.spec.source?.namespaces)
       : { include: namespace === undefined ? [] : [namespace], exclude: [] };
-  return { namespaces, containers: both(containers) };
+  return { namespaces, containers: both(document.spec.source?.containers) };
 }
 
 function stepOf(entry: StepEntry): Step {

@@ -4,7 +4,9 @@
  * or null is not set.
  */
 import { z } from "zod";
+import { ruled, type Rule } from "./cel.ts";
 import { duration, size } from "./fields.ts";
+import { parseSize } from "./quantity.ts";
 
 /** Effective settings of one sink. */
 export interface DispatcherSettings {
@@ -88,10 +90,67 @@ function withDefaults<S extends Record<string, z.ZodType>, D extends { [K in key
   return Object.fromEntries(entries) as WithDefaults<S, D>;
 }
 
+/** Pairs of settings of which the first may not be above the second, and why. */
+export const ORDERED_SETTINGS = [
+  { low: "batchSize", high: "queueSize", as: "number", why: "a batch could never fill up" },
+  { low: "batchBytes", high: "queueBytes", as: "size", why: "a batch could never fill up" },
+  {
+    low: "retryBaseDelay",
+    high: "retryMaxDelay",
+    as: "duration",
+    why: "the first wait would be longer than the longest",
+  },
+] as const;
+
+/** CEL: a field as what compares with <=, a value written in that form, and where the field cannot be read so. */
+const COMPARABLE = {
+  number: { of: (field: string) => field, literal: String, unreadable: undefined },
+  size: {
+    of: (field: string) => `(type(${field}) == int ? double(${field}) : quantity(${field}).asApproximateFloat())`,
+    literal: (value: string | number) => `${parseSize(value)}.0`,
+    unreadable: (field: string) => `type(${field}) != int && !isQuantity(${field})`,
+  },
+  duration: {
+    of: (field: string) => `duration(${field})`,
+    literal: (value: string | number) => `duration('${value}')`,
+    unreadable: (field: string) => `!${field}.matches('^([0-9]{1,10}(ms|s|m|h))+$')`,
+  },
+};
+
+/**
+ * The rules for the pairs that one dispatcher holds itself; what needs the merge is judged by rules.ts alone. The path
+ * is the one that rules.ts says: the higher setting or, where that has its default, the lower.
+ */
+function orderRules(place: "pipeline" | "sink"): Rule[] {
+  return ORDERED_SETTINGS.flatMap(({ low, high, as, why }) => {
+    const both = [low, high].map((name) => `self.${name}`);
+    const { of, literal, unreadable } = COMPARABLE[as];
+    const [lowValue, highValue] = both.map(of);
+    const ordered = `${lowValue} <= ${highValue}`;
+    const guards = [
+      ...(place === "sink" ? both.map((field) => `!has(${field})`) : []),
+      ...(unreadable === undefined ? [] : both.map(unreadable)),
+    ];
+    const rule = (path: string, other: string, side: string, extra: readonly string[]): Rule => ({
+      rule: [...guards, ...extra, ordered].join(" || "),
+      message: `must not be ${side} ${other}: ${why}`,
+      fieldPath: `.${path}`,
+    });
+    if (place === "sink") return [rule(high, low, "below", [])];
+    const fallback = literal(defaults[high]);
+    return [
+      rule(high, low, "below", [`${highValue} == ${fallback}`]),
+      rule(low, high, "above", [`${highValue} != ${fallback}`]),
+    ];
+  });
+}
+
 /** spec.dispatcher: what is left out has its default. */
-export const pipelineDispatcher = z.strictObject(withDefaults(fields, defaults));
+export const pipelineDispatcher = ruled(z.strictObject(withDefaults(fields, defaults)), ...orderRules("pipeline"));
 /** sinks[].dispatcher: what is left out is the pipeline's. */
-export const sinkDispatcher = z.strictObject(withDefaults(fields, {}));
+export const sinkDispatcher = ruled(z.strictObject(withDefaults(fields, {})), ...orderRules("sink"));
+/** What spec.dispatcher is when nothing is said. */
+export const DISPATCHER_DEFAULTS: PipelineDispatcher = pipelineDispatcher.parse({});
 
 export type PipelineDispatcher = z.output<typeof pipelineDispatcher>;
 export type SinkDispatcher = z.output<typeof sinkDispatcher>;
@@ -108,10 +167,3 @@ export function mergeDispatcher(pipeline: PipelineDispatcher, sink: SinkDispatch
     drainTimeoutMs: drainTimeout,
   };
 }
-
-/** Pairs of settings of which the first may not be below the second, and why. */
-export const ORDERED_SETTINGS = [
-  { low: "batchSize", high: "queueSize", why: "a batch could never fill up" },
-  { low: "batchBytes", high: "queueBytes", why: "a batch could never fill up" },
-  { low: "retryBaseDelay", high: "retryMaxDelay", why: "the first wait would be longer than the longest" },
-] as const;

@@ -1,138 +1,23 @@
-/** Writes docs/reference.md, the field reference, from the schema: `npm run gen`. */
+/** Writes what is made of the schema: the CRDs beside this file, and docs/reference.md. `npm run gen`. */
 import { writeFileSync } from "node:fs";
-import { z } from "zod";
-import { agentConfig, clusterLogPipeline, logPipeline } from "./schema.ts";
-import { secret } from "./sinks.ts";
+import { dump } from "js-yaml";
+import { customResourceDefinition, KINDS_IN_CLUSTER, pluralOf } from "./crd.ts";
+import { reference } from "./reference.ts";
 
-/** What is used of a JSON schema, and our own metadata (fields.ts). */
-interface Json {
-  type?: string;
-  description?: string;
-  default?: unknown;
-  enum?: unknown[];
-  minimum?: number;
-  maximum?: number;
-  minLength?: number;
-  maxLength?: number;
-  minItems?: number;
-  maxItems?: number;
-  required?: string[];
-  properties?: Record<string, Json>;
-  items?: Json;
-  additionalProperties?: Json | boolean;
-  shown?: string;
-  bounds?: string;
-  itemsMax?: number;
-}
-interface Row {
-  path: string;
-  type: string;
-  fallback: string;
-  bounds: string;
-  meaning: string;
+const ROOT = new URL("../", import.meta.url);
+
+/** The generated files: paths from the root, and what they hold. */
+export function generated(): { path: string; text: string }[] {
+  const crds = KINDS_IN_CLUSTER.map((kind) => {
+    const yaml = dump(customResourceDefinition(kind), { noRefs: true, lineWidth: 120 });
+    return {
+      path: `crds/${pluralOf(kind)}.yaml`,
+      text: `# Made from the schema by \`npm run gen\`; do not edit.\n${yaml}`,
+    };
+  });
+  return [...crds, { path: "docs/reference.md", text: reference() }];
 }
 
-const INTRODUCTION = `# Field reference
-
-Made from the schema by \`npm run gen\`; do not edit. All documents have \`apiVersion: tailrace.dev/v1alpha1\`. A field that
-is left out or null has its default; 0, false and "" are values. Unknown fields are refused.
-
-- **Sizes** are a number of bytes or a number with a unit: \`500k\`, \`8Mi\`, \`1.5Gi\` (k, M, G, T by 1000; Ki, Mi, Gi, Ti by 1024).
-- **Durations** are numbers with a unit, one after the other: \`250ms\`, \`30s\`, \`1m30s\`, \`168h\`.
-- **Globs** are names in which \`*\` stands for any characters.
-- **Patterns** are regular expressions in RE2 syntax, found anywhere in the text. They run in linear time; lookaround and
-  backreferences do not exist.
-- **Templates** are texts with names in braces: \`{namespace}\`, \`{pod}\`, \`{container}\`, \`{node}\`, \`{stream}\`, \`{level}\`,
-  \`{date}\` (2026-11-23) and \`{hour}\` (09), both UTC, and \`{fields.http.status}\` or \`{fields[http.status]}\`. An absent value
-  gives an empty text (in Loki: no label).
-`;
-
-const SECRETS_INTRODUCTION = `A field of type secret takes exactly one of these. Secret documents (\`apiVersion: v1\`, with
-\`stringData\` or \`data\`) may lie in the same files; a LogPipeline sees those of its own namespace.`;
-
-/** The whole page. */
-export function reference(): string {
-  return [
-    INTRODUCTION,
-    section("LogPipeline", "Ships the logs of one namespace, or of all when it names none.", rows(logPipeline)),
-    section(
-      "ClusterLogPipeline",
-      "Ships the logs of many namespaces. All fields of LogPipeline but `metadata.namespace`, and:",
-      rows(clusterLogPipeline).filter(({ path }) => path.startsWith("spec.source.namespaces")),
-    ),
-    section("AgentConfig", "Settings of the whole agent; at most one document.", rows(agentConfig, "spec")),
-    section("Secrets", SECRETS_INTRODUCTION, rows(secret("A secret."))),
-  ].join("\n");
+if (import.meta.main) {
+  for (const { path, text } of generated()) writeFileSync(new URL(path, ROOT), text);
 }
-
-function section(title: string, introduction: string, fields: readonly Row[]): string {
-  const head = "| Field | Type | Default | Bounds | Meaning |\n| --- | --- | --- | --- | --- |";
-  const lines = fields.map(({ path, type, fallback, bounds, meaning }) =>
-    [`\`${path}\``, type, fallback, bounds, meaning].map((cell) => cell.replaceAll("|", "\\|")).join(" | "),
-  );
-  return `## ${title}\n\n${introduction}\n\n${head}\n${lines.map((line) => `| ${line} |`).join("\n")}\n`;
-}
-
-/** The fields of a document below `top`, outer before inner. */
-function rows(schema: z.ZodType, top = ""): Row[] {
-  const json = z.toJSONSchema(schema, { target: "openapi-3.0", io: "input", unrepresentable: "throw" }) as Json;
-  const found: Row[] = [];
-  walk(json, "", found);
-  return found.filter(({ path }) => path.startsWith(top) && path !== "apiVersion" && path !== "kind");
-}
-
-function walk({ properties = {}, required = [] }: Json, prefix: string, found: Row[]): void {
-  for (const [key, field] of Object.entries(properties)) {
-    const path = prefix === "" ? key : `${prefix}.${key}`;
-    found.push({
-      path,
-      type: typeOf(field),
-      fallback: required.includes(key) ? "required" : fallbackOf(field.default),
-      bounds: boundsOf(field),
-      meaning: field.description ?? "",
-    });
-    if (field.shown !== undefined) continue;
-    if (field.type === "object") walk(field, path, found);
-    if (field.type === "array" && field.items?.type === "object") walk(field.items, `${path}[]`, found);
-  }
-}
-
-function typeOf(field: Json): string {
-  if (field.shown !== undefined) return field.shown;
-  if (field.enum !== undefined) return field.enum.map((value) => `\`${String(value)}\``).join(", ");
-  switch (field.type) {
-    case "array":
-      return field.items?.type === "object" ? "list" : `list of ${typeOf(field.items ?? {})}`;
-    case "object":
-      return typeof field.additionalProperties === "object"
-        ? `map to ${typeOf(field.additionalProperties)}`
-        : "mapping";
-    case "integer":
-      return "whole number";
-    case "boolean":
-      return "true, false";
-    default:
-      return "text";
-  }
-}
-
-function fallbackOf(value: unknown): string {
-  if (value === undefined) return "";
-  if (Array.isArray(value)) return value.length === 0 ? "" : `\`${JSON.stringify(value)}\``;
-  if (typeof value === "string") return `\`${value}\``;
-  if (typeof value !== "object" || value === null) return `\`${JSON.stringify(value)}\``;
-  const entries = Object.entries(value).map(([key, inner]) => `${key}: ${JSON.stringify(inner)}`);
-  return entries.length === 0 ? "" : `\`{${entries.join(", ")}}\``;
-}
-
-function boundsOf({ bounds, minimum, maximum, maxLength, minItems, maxItems, itemsMax }: Json): string {
-  if (bounds !== undefined) return bounds;
-  const count = (number: number): string => number.toLocaleString("en-US");
-  if (minimum !== undefined && maximum !== undefined) return `${count(minimum)} to ${count(maximum)}`;
-  if (maxLength !== undefined) return `${count(maxLength)} characters`;
-  if (maxItems !== undefined)
-    return minItems === undefined ? `${count(maxItems)} entries` : `${minItems} to ${count(maxItems)} entries`;
-  return itemsMax === undefined ? "" : `${count(itemsMax)} entries`;
-}
-
-if (import.meta.main) writeFileSync(new URL("../docs/reference.md", import.meta.url), reference());

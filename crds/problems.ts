@@ -8,11 +8,15 @@ import type { Node, Problem } from "./yaml.ts";
 type Path = readonly PropertyKey[];
 type Issue = z.core.$ZodIssue;
 
-/** The value of a node by a schema; without one when there are problems. */
+/**
+ * The value of a node by a schema; without one when there are problems. `wider` is a schema that knows more fields: those
+ * are told apart from mistakes.
+ */
 export function check<S extends z.ZodType>(
   schema: S,
   node: Node,
   file: string,
+  wider: z.ZodType = schema,
 ): { value?: z.output<S>; problems: Problem[] } {
   const result = schema.safeParse(plain(node, schema));
   if (result.success) return { value: result.data, problems: [] };
@@ -26,7 +30,9 @@ export function check<S extends z.ZodType>(
   }
   for (const issue of result.error.issues) {
     if (issue.code === "unrecognized_keys") {
-      for (const key of issue.keys) say([...issue.path, key], unknownField(key, knownKeys(schema, issue.path)));
+      const known = knownKeys(schema, issue.path);
+      const elsewhere = knownKeys(wider, issue.path);
+      for (const key of issue.keys) say([...issue.path, key], unknownField(key, known, elsewhere));
     } else if (issue.code === "custom" && unknownAt.has(formatPath(issue.path))) {
       continue; // "needs one of loki, http, …" adds nothing to "unknown field lokki"
     } else {
@@ -79,7 +85,8 @@ function knownKeys(schema: z.core.$ZodType, path: Path): string[] {
   return at instanceof z.ZodObject ? Object.keys(at.shape) : [];
 }
 
-function unknownField(key: string, known: readonly string[]): string {
+function unknownField(key: string, known: readonly string[], elsewhere: readonly string[]): string {
+  if (elsewhere.includes(key)) return `is not available in a cluster; known are ${known.join(", ")}`;
   const near = nearest(key, known);
   if (near !== undefined) return `is no known field; did you mean ${near}?`;
   return `is no known field here; known are ${known.join(", ")}`;

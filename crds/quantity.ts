@@ -4,9 +4,14 @@
  * so no days.
  */
 
-/** The patterns for schemas; what they accept, the parsers below accept. */
-export const SIZE_PATTERN = /^[0-9]{1,15}(\.[0-9]{1,6})?(Ki|Mi|Gi|Ti|k|M|G|T)?$/;
-export const DURATION_PATTERN = /^([0-9]{1,12}(ms|s|m|h))+$/;
+/**
+ * The patterns for schemas; what they accept, the parsers below accept. Digits are so few that neither a number here nor
+ * CEL's duration (nanoseconds in 64 bits) can overflow.
+ */
+export const SIZE_PATTERN = /^[0-9]{1,15}((\.[0-9]{1,6})?(Ki|Mi|Gi|Ti|k|M|G|T))?$/;
+export const SIZE_CHARS_MAX = 24;
+export const DURATION_PATTERN = /^([0-9]{1,10}ms|[0-9]{1,8}s|[0-9]{1,6}m|[0-9]{1,4}h)+$/;
+export const DURATION_CHARS_MAX = 32;
 
 const BYTES: Record<string, number> = {
   "": 1,
@@ -21,13 +26,17 @@ const BYTES: Record<string, number> = {
 };
 const MILLISECONDS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
-/** Bytes of a size, or undefined when it is none or no whole number of bytes. A number is bytes. */
+/**
+ * Bytes of a size, or undefined when it is none. A number is bytes. With a fraction (`0.3Ki`) they may be no whole
+ * number: who needs one rounds up, as Kubernetes does.
+ */
 export function parseSize(size: string | number): number | undefined {
   if (typeof size === "number") return Number.isSafeInteger(size) && size >= 0 ? size : undefined;
   if (!SIZE_PATTERN.test(size)) return undefined;
-  const digits = /^[0-9.]+/.exec(size)![0];
-  const bytes = Number(digits) * BYTES[size.slice(digits.length)]!;
-  return Number.isSafeInteger(bytes) ? bytes : undefined;
+  const [, whole = "", fraction = "", unit = ""] = /^([0-9]+)\.?([0-9]*)(.*)$/.exec(size)!;
+  // One division at the end: 1.1 times 1000 would be 1100.0000000000002.
+  const bytes = (Number(whole + fraction) * BYTES[unit]!) / 10 ** fraction.length;
+  return bytes <= Number.MAX_SAFE_INTEGER ? bytes : undefined;
 }
 
 /** The shortest size that parseSize reads back as the same number of bytes. */
@@ -41,7 +50,7 @@ export function formatSize(bytes: number): string {
 
 /** Milliseconds of a duration, or undefined when it is none. */
 export function parseDuration(duration: string): number | undefined {
-  if (duration.length > 32 || !DURATION_PATTERN.test(duration)) return undefined;
+  if (duration.length > DURATION_CHARS_MAX || !DURATION_PATTERN.test(duration)) return undefined;
   let total = 0;
   for (const [, count, unit] of duration.matchAll(/([0-9]+)(ms|s|m|h)/g)) total += Number(count) * MILLISECONDS[unit!]!;
   return Number.isSafeInteger(total) ? total : undefined;

@@ -1,5 +1,5 @@
 /** Rules that need more than one field's value: what cannot be true together, and Loki's labels. */
-import { ORDERED_SETTINGS } from "./dispatcher.ts";
+import { DISPATCHER_DEFAULTS, ORDERED_SETTINGS } from "./dispatcher.ts";
 import type { PipelineDispatcher, SinkDispatcher } from "./dispatcher.ts";
 import { lineAt } from "./problems.ts";
 import { formatDuration, formatSize } from "./quantity.ts";
@@ -20,42 +20,44 @@ export interface Findings {
   notes: Problem[];
 }
 
-/** Refuses pairs of settings of which one contradicts the other, wherever the two come from. */
-export function checkDispatcher(
+/**
+ * Refuses pairs of settings of which one contradicts the other: in the pipeline's dispatcher, whatever the sinks make of
+ * it (a CRD rule can see no further), and in each sink's, wherever the two come from.
+ */
+export function checkDispatchers(
   pipeline: PipelineDispatcher,
-  sink: SinkDispatcher | undefined,
-  { file, node, sink: index }: Place,
+  sinks: readonly { dispatcher?: SinkDispatcher }[],
+  { file, node }: Pick<Place, "file" | "node">,
   { problems }: Findings,
 ): void {
   for (const { low, high, why } of ORDERED_SETTINGS) {
-    const lowValue = sink?.[low] ?? pipeline[low];
-    const highValue = sink?.[high] ?? pipeline[high];
-    if (lowValue <= highValue) continue;
-    const from = (key: typeof low | typeof high) =>
-      origin(node, index, key, sink !== undefined && Object.hasOwn(sink, key));
-    const [lowFrom, highFrom] = [from(low), from(high)];
-    // What the pipeline's own two settings contradict is said once, not for every sink.
-    if (!lowFrom.ofSink && !highFrom.ofSink && index > 0) continue;
-    const named = highFrom.written || !lowFrom.written ? highFrom : lowFrom;
-    const message =
-      `${lowFrom.path} (${shown(low, lowValue)}${lowFrom.note}) is above ` +
-      `${highFrom.path} (${shown(high, highValue)}${highFrom.note}): ${why}; change one of the two`;
-    problems.push({ file, line: lineAt(node, named.keys), path: named.path, message });
+    for (const [index, own] of [undefined, ...sinks.map(({ dispatcher }) => dispatcher)].entries()) {
+      const isOwn = (key: typeof low | typeof high): boolean => own !== undefined && Object.hasOwn(own, key);
+      if (index > 0 && !isOwn(low) && !isOwn(high)) continue;
+      const lowValue = own?.[low] ?? pipeline[low];
+      const highValue = own?.[high] ?? pipeline[high];
+      if (lowValue <= highValue) continue;
+      const from = (key: typeof low | typeof high) =>
+        origin(index - 1, key, isOwn(key), pipeline[key] === DISPATCHER_DEFAULTS[key]);
+      const [lowFrom, highFrom] = [from(low), from(high)];
+      const named = highFrom.written || !lowFrom.written ? highFrom : lowFrom;
+      const message =
+        `${lowFrom.path} (${shown(low, lowValue)}${lowFrom.note}) is above ` +
+        `${highFrom.path} (${shown(high, highValue)}${highFrom.note}): ${why}; change one of the two`;
+      problems.push({ file, line: lineAt(node, named.keys), path: named.path, message });
+    }
   }
 }
 
-/** Where a setting's value comes from. */
-function origin(node: Node, index: number, key: string, ofSink: boolean) {
+/**
+ * Where a setting's value comes from. A default counts as not written even where it is: in a cluster the API server
+ * writes all of them into the object.
+ */
+function origin(index: number, key: string, ofSink: boolean, isDefault: boolean) {
   const keys = ofSink ? ["spec", "sinks", index, "dispatcher", key] : ["spec", "dispatcher", key];
   const path = ofSink ? `spec.sinks[${index}].dispatcher.${key}` : `spec.dispatcher.${key}`;
-  const written = ofSink || hasField(node, ["spec", "dispatcher", key]);
+  const written = ofSink || !isDefault;
   return { keys, path, written, ofSink, note: written ? "" : " by default" };
-}
-
-function hasField(node: Node, keys: readonly string[]): boolean {
-  let at: Node | undefined = node;
-  for (const key of keys) at = at?.kind === "mapping" ? at.entries.get(key)?.value : undefined;
-  return at !== undefined && !(at.kind === "scalar" && at.value === null);
 }
 
 function shown(key: string, value: number): string {
@@ -69,7 +71,7 @@ function shown(key: string, value: number): string {
  */
 export function narrowLoki(
   labels: Record<string, Template>,
-  namespace: string | undefined,
+  isOfOneNamespace: boolean,
   { file, node, sink }: Place,
   { problems, notes }: Findings,
 ): Record<string, Template> {
@@ -77,7 +79,7 @@ export function narrowLoki(
   const used = new Set(
     Object.values(labels).flatMap(({ parts }) => parts.map((part) => (typeof part === "string" ? "" : part.name))),
   );
-  const missing = needed.filter((name) => !used.has(name) && !(name === "namespace" && namespace !== undefined));
+  const missing = needed.filter((name) => !used.has(name) && !(name === "namespace" && isOfOneNamespace));
   if (missing.length === 0) return labels;
   const path = `spec.sinks[${sink}].loki.labels`;
   const line = lineAt(node, ["spec", "sinks", sink, "loki", "labels"]);

@@ -1,17 +1,19 @@
 /**
- * The documents that Tailrace reads. This one definition gives the TypeScript types, the defaults, the validation and
- * the field reference. A field is here only when running code reads it. (The CRD YAML is to be made from the same
- * definition, so only what can become a structural schema is used: see fields.ts.)
+ * The documents that Tailrace reads. This one definition gives the TypeScript types, the defaults, the validation, the
+ * field reference and the CRDs. A field is here only when running code reads it.
  */
 import { z } from "zod";
 import { pipelineDispatcher } from "./dispatcher.ts";
 import { atLeastOne, bounded, globs, labelName, objectName, size, text } from "./fields.ts";
-import { sink } from "./sinks.ts";
+import { clusterSink, sink } from "./sinks.ts";
+import type { SinkEntry } from "./sinks.ts";
 import { step } from "./steps.ts";
 
 export const API_VERSION = "tailrace.dev/v1alpha1";
 export const SINKS_MAX = 16;
 export const STEPS_MAX = 32;
+/** Where reading starts when the source does not say. */
+export const START_AT = "Beginning";
 
 const annotations = (what: string) =>
   bounded(z.record(text(317), z.string().max(65_536)), 256).meta({ description: `${what}; not read by the agent.` });
@@ -41,7 +43,7 @@ const selection = (what: string) =>
     what,
   );
 
-const source = {
+const sourceFields = {
   containers: selection("containers")
     .meta({ description: "Which containers are read; left out: all." })
     .exactOptional(),
@@ -50,48 +52,62 @@ const source = {
     .meta({
       description:
         "Where to start in logs that are there when the pipeline is first seen; containers that start later are always read from the beginning.",
+      fallback: START_AT,
     })
-    .prefault("Beginning"),
+    .exactOptional(),
 };
+const namespaces = selection("namespaces")
+  .meta({ description: "Which namespaces are read; left out: all." })
+  .exactOptional();
 
-const spec = {
+/**
+ * An empty source is refused: it may be what a client left of one that had a selection which this version does not know,
+ * and would read everything. For the same reason nothing in it has a default that the API server writes.
+ */
+const source = atLeastOne(z.strictObject(sourceFields), Object.keys(sourceFields), "source").meta({
+  description: "Which logs are read; left out: all, from the beginning.",
+});
+const clusterSource = atLeastOne(
+  z.strictObject({ namespaces, ...sourceFields }),
+  ["namespaces", ...Object.keys(sourceFields)],
+  "source",
+).meta({ description: "Which logs are read; left out: all, from the beginning." });
+
+/** What both kinds say beside their source. */
+const delivery = (entry: z.ZodType<SinkEntry>) => ({
   process: z.array(step).max(STEPS_MAX).meta({ description: "Steps that lines go through, in order." }).prefault([]),
   dispatcher: pipelineDispatcher
     .meta({ description: "How lines are queued, batched and retried; each sink may override it." })
     .prefault({}),
-  sinks: z.array(sink).min(1, { error: "is empty; a pipeline needs at least one sink" }).max(SINKS_MAX).meta({
+  sinks: z.array(entry).min(1, { error: "is empty; a pipeline needs at least one sink" }).max(SINKS_MAX).meta({
     description: "Where lines go; every sink gets all of them, and has its own queue, workers and Positions.",
+    listKey: "name",
   }),
-};
+});
+
+const specs = (entry: z.ZodType<SinkEntry>) => ({
+  LogPipeline: z
+    .strictObject({ source: source.exactOptional(), ...delivery(entry) })
+    .meta({ description: "What is read and where it goes." }),
+  ClusterLogPipeline: z
+    .strictObject({ source: clusterSource.exactOptional(), ...delivery(entry) })
+    .meta({ description: "What is read and where it goes." }),
+});
+const specsAlone = specs(sink);
+const specsInCluster = specs(clusterSink);
 
 export const logPipeline = z.strictObject({
   apiVersion: z.literal(API_VERSION),
   kind: z.literal("LogPipeline"),
   metadata,
-  spec: z
-    .strictObject({
-      source: z.strictObject(source).meta({ description: "Which logs are read." }).prefault({}),
-      ...spec,
-    })
-    .meta({ description: "What is read and where it goes." }),
+  spec: specsAlone.LogPipeline,
 });
 
 export const clusterLogPipeline = z.strictObject({
   apiVersion: z.literal(API_VERSION),
   kind: z.literal("ClusterLogPipeline"),
   metadata: metadata.omit({ namespace: true }),
-  spec: z.strictObject({
-    source: z
-      .strictObject({
-        namespaces: selection("namespaces")
-          .meta({ description: "Which namespaces are read; left out: all." })
-          .exactOptional(),
-        ...source,
-      })
-      .meta({ description: "Which logs are read." })
-      .prefault({}),
-    ...spec,
-  }),
+  spec: specsAlone.ClusterLogPipeline,
 });
 
 /** Settings of the whole agent. */
@@ -153,3 +169,28 @@ export const KINDS = {
   Secret: secretDocument,
 };
 export const KIND_NAMES = Object.keys(KINDS) as (keyof typeof KINDS)[];
+
+/** Standard metadata that the API server writes or judges. */
+const SERVER_METADATA = [
+  ...["generateName", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"],
+  ...["deletionGracePeriodSeconds", "ownerReferences", "finalizers", "managedFields", "selfLink"],
+];
+const served = {
+  metadata: metadata.extend(
+    Object.fromEntries(SERVER_METADATA.map((name) => [name, z.unknown().exactOptional()])),
+  ) as unknown as typeof metadata, // nobody reads the rest
+  status: z.unknown().exactOptional(),
+};
+
+/**
+ * The pipelines as a cluster takes them; the CRDs are made of their spec. What the API server adds is let through, so
+ * that the output of `kubectl get -o yaml` can be validated.
+ */
+export const CLUSTER_KINDS = {
+  LogPipeline: logPipeline.extend({ ...served, spec: specsInCluster.LogPipeline }),
+  ClusterLogPipeline: clusterLogPipeline.extend({
+    ...served,
+    metadata: served.metadata.omit({ namespace: true }),
+    spec: specsInCluster.ClusterLogPipeline,
+  }),
+};

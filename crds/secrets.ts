@@ -6,16 +6,18 @@ const SECRET_BYTES_MAX = 65_536;
 
 /** A text that shows itself only to who asks: JSON, templates and the inspector see `***`. */
 export class Secret {
-  readonly #value: string;
+  readonly #value: string | undefined;
   /** What the configuration says, with a value in the open masked. */
   readonly source: SecretEntry;
 
-  constructor(value: string, source: SecretEntry) {
+  /** Without a value: one that lies elsewhere, good for checking a configuration only. */
+  constructor(value: string | undefined, source: SecretEntry) {
     this.#value = value;
     this.source = source.value === undefined ? source : { value: "***" };
   }
 
   reveal(): string {
+    if (this.#value === undefined) throw new Error("BUG: this secret was never read");
     return this.#value;
   }
 
@@ -43,9 +45,12 @@ export interface World {
 export class SecretStore {
   readonly #documents: SecretDocument[] = [];
   readonly #world: World;
+  readonly #elsewhere: boolean;
 
-  constructor(world: World) {
+  /** `elsewhere`: a Secret that was not added is taken to be where it belongs. */
+  constructor(world: World, elsewhere: boolean) {
     this.#world = world;
+    this.#elsewhere = elsewhere;
   }
 
   /** Returns false when a Secret with that namespace and name is there already. */
@@ -59,6 +64,7 @@ export class SecretStore {
 
   /** Looks a secret up for a pipeline in `namespace`; "any" is for pipelines of no namespace. Returns it or a sentence. */
   resolve(entry: SecretEntry, namespace: string | undefined, anyNamespace: boolean): Secret | string {
+    if (this.#elsewhere && !this.#knows(entry)) return new Secret(undefined, entry);
     const found = this.#text(entry, namespace, anyNamespace);
     if (typeof found === "string") return found;
     if (found.text === "") return `${found.what} is empty`;
@@ -66,6 +72,10 @@ export class SecretStore {
     if (/[\0\r\n]/.test(found.text))
       return `${found.what} holds a line break or a null byte, which no HTTP header can carry`;
     return new Secret(found.text, entry);
+  }
+
+  #knows({ secretKeyRef }: SecretEntry): boolean {
+    return secretKeyRef === undefined || this.#documents.some(({ metadata }) => metadata.name === secretKeyRef.name);
   }
 
   #text(

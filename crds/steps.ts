@@ -1,12 +1,22 @@
 /** The process steps: each entry of spec.process has exactly one of these keys. */
 import { z } from "zod";
+import { ruled } from "./cel.ts";
 import { atLeastOne, bounded, exactlyOne, ITEMS_MAX, pattern, STRING_CHARS_MAX, template, text } from "./fields.ts";
 
 /** Levels in rising severity; unknown is its own level. */
 export const LEVELS = ["unknown", "trace", "debug", "info", "warn", "error", "fatal"] as const;
 export type Level = (typeof LEVELS)[number];
 
-const fieldName = () => text(256);
+const FIELD_CHARS_MAX = 256;
+const FIELDS_MAX = 32;
+const fieldName = () => text(FIELD_CHARS_MAX);
+
+/** A map whose keys are names of fields. */
+const byField = <V extends z.ZodType>(value: V) =>
+  ruled(bounded(z.record(fieldName(), value), FIELDS_MAX, 1), {
+    rule: `self.all(name, size(name) > 0 && size(name) <= ${FIELD_CHARS_MAX})`,
+    message: `must have keys of 1 to ${FIELD_CHARS_MAX} characters`,
+  });
 
 const conditions = (what: string) =>
   atLeastOne(
@@ -76,18 +86,14 @@ const redact = atLeastOne(
 
 const fields = atLeastOne(
   z.strictObject({
-    add: bounded(z.record(fieldName(), template()), ITEMS_MAX, 1)
-      .meta({ description: "Fields to set, with templates for their values." })
-      .exactOptional(),
+    add: byField(template()).meta({ description: "Fields to set, with templates for their values." }).exactOptional(),
     remove: z
       .array(fieldName())
       .min(1, { error: "is empty; leave it out" })
-      .max(ITEMS_MAX)
+      .max(FIELDS_MAX)
       .meta({ description: "Fields to remove." })
       .exactOptional(),
-    rename: bounded(z.record(fieldName(), fieldName()), ITEMS_MAX, 1)
-      .meta({ description: "Fields to rename: old name, new name." })
-      .exactOptional(),
+    rename: byField(fieldName()).meta({ description: "Fields to rename: old name, new name." }).exactOptional(),
   }),
   ["add", "remove", "rename"],
   "fields",

@@ -39,9 +39,24 @@ export class TemplateError extends Error {
   override name = "TemplateError";
 }
 
-const NAMES: readonly Name[] = ["namespace", "pod", "container", "node", "stream", "level", "date", "hour", "fields"];
+export const NAMES: readonly Name[] = [
+  "namespace",
+  "pod",
+  "container",
+  "node",
+  "stream",
+  "level",
+  "date",
+  "hour",
+  "fields",
+];
 /** Names that need the Kubernetes API, which this agent does not read. */
 const METADATA_NAMES = ["labels", "annotations", "owner"];
+
+/** What parseTemplate accepts. */
+export const TEMPLATE_PATTERN = new RegExp(
+  `^([^{}]|\\{(${NAMES.filter((name) => name !== "fields").join("|")}|fields\\.[^\\[\\]{}]+|fields\\[[^\\[\\]{}]+\\])\\})*$`,
+);
 
 /** Reads a template; throws TemplateError. */
 export function parseTemplate(source: string): Template {

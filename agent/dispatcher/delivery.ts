@@ -6,7 +6,7 @@ import { KEPT } from "../memory/columns.ts";
 import type { Memory } from "../memory/memory.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
-import { batchOf, halve, type Load, type Range } from "./batch.ts";
+import { batchOf, halve, loadOf, type Load, type Range } from "./batch.ts";
 import { deadLetter } from "./dead-letter.ts";
 import type { DeadLetter, DeadLetters, Evicted } from "./dlq.ts";
 import type { Health } from "./health.ts";
@@ -24,6 +24,8 @@ export interface Worker {
   /** When the last request left, by the monotonic clock. */
   sentAt: number;
   abort: AbortController | undefined;
+  /** The last request was ended by us, because others needed its memory. */
+  givenUp: boolean;
 }
 
 /** What an outlet counts, beside the ledger; from 0 with the process. */
@@ -74,23 +76,27 @@ export class Delivery {
     this.#world = world;
   }
 
-  async run(worker: Worker, load: Load): Promise<void> {
+  /** Sends a load, in parts where it must be. "no room": some of it found no memory and waits. */
+  async run(worker: Worker, load: Load): Promise<"ended" | "no room"> {
     const stack = [load];
     for (let part; (part = stack.pop()); ) {
-      const again = await this.#attempt(worker, part);
-      if (again === "stop") return;
-      if (again) stack.push(again[1], again[0]);
+      if (this.#world.closing() === "now") return "ended";
+      const next = await this.#attempt(worker, part);
+      if (next === "no room") return next;
+      if (next === "stop") return "ended";
+      if (next) stack.push(next[1], next[0]);
     }
+    return "ended";
   }
 
   /** One request. Returns the halves to go on with, "stop" when the sink can take nothing now, or undefined: settled. */
-  async #attempt(worker: Worker, load: Load): Promise<[Load, Load] | "stop" | undefined> {
+  async #attempt(worker: Worker, load: Load): Promise<[Load, Load] | "stop" | "no room" | undefined> {
     const { memory, clock, settings, sink, health, counts } = this.#world;
-    const { batch, owners } = batchOf(load);
+    const { batch, owners } = batchOf(memory, load);
     const request = sink.encode(batch);
     if (request === "no room") {
       this.#world.starved();
-      return "stop";
+      return request;
     }
     if (request === "too large") {
       return load.rows > 1 ? halve(memory, load) : this.#bury(worker, load, "the record is too large to encode");
@@ -103,21 +109,24 @@ export class Delivery {
     if (outcome.kind === "delivered" || outcome.kind === "reject") counts.replaced += request.replaced;
     switch (outcome.kind) {
       case "delivered":
-        health.recovered();
+        health.recovered(worker.sentAt);
         for (const { subscription, portion, to } of load.ranges) subscription.settle(portion, to, "delivered");
         return undefined;
       case "reject":
         return this.#reject(worker, load, outcome.refused, owners, sentBefore);
       case "split":
+        // It looked at the records, so it is there.
+        health.recovered(worker.sentAt);
+        if (settings.atomic) notStored(sentBefore);
+        if (load.rows === 1) return this.#bury(worker, load, outcome.reason);
         if (!settings.atomic) counts.repeated += load.rows;
-        return load.rows > 1 ? halve(memory, load) : this.#bury(worker, load, outcome.reason);
+        return halve(memory, load);
       case "retry":
         if (outcome.ambiguous) counts.ambiguous++;
-        // We ended it ourselves: that is no attempt.
-        if (outcome.ambiguous && this.#world.closing() === "now") return "stop";
-        return this.#retry(worker, load, outcome.reason, outcome.afterMs);
+        return this.#retry(worker, load, outcome);
       case "hold":
-        health.failed("hold", outcome.reason);
+        notStored(sentBefore);
+        health.failed("hold", outcome.reason, worker.sentAt);
         return "stop";
     }
   }
@@ -125,6 +134,7 @@ export class Delivery {
   async #send(worker: Worker, request: Request, load: Load): Promise<Outcome> {
     worker.state = "sending";
     worker.abort = new AbortController();
+    worker.givenUp = false;
     worker.batches++;
     worker.records += load.rows;
     this.#world.counts.requestBytes += request.bytes;
@@ -137,22 +147,29 @@ export class Delivery {
   }
 
   /** Notes in the journal, before the request leaves, how far each subscription was sent. Returns the marks from before. */
-  #sending(load: Load): Map<Subscription, number[]> {
-    const before = new Map<Subscription, number[]>();
+  #sending(load: Load): SentMarks {
+    const before = new Map<Subscription, readonly number[]>();
     for (const [subscription, ranges] of bySubscription(load)) before.set(subscription, subscription.sending(ranges));
     this.#world.save(before.keys());
     return before;
   }
 
   /** The sink backs off; records that were tried too often become dead letters. */
-  async #retry(worker: Worker, load: Load, reason: string, afterMs: number | undefined): Promise<"stop"> {
-    this.#world.health.failed("backoff", reason, afterMs);
-    const { maxRetries } = this.#world.settings.dispatcher;
+  async #retry(worker: Worker, load: Load, outcome: Outcome & { kind: "retry" }): Promise<"stop"> {
+    const { health, settings } = this.#world;
+    // A request that we ended ourselves is no attempt.
+    if (outcome.ambiguous && this.#world.closing() === "now") return "stop";
+    if (outcome.ambiguous && worker.givenUp) {
+      health.failed("backoff", "no answer, and others needed the memory of the request", worker.sentAt);
+      return "stop";
+    }
+    const { reason, afterMs } = outcome;
+    health.failed("backoff", reason, worker.sentAt, afterMs);
+    const { maxRetries } = settings.dispatcher;
     const tired: Range[] = [];
     for (const [subscription, ranges] of bySubscription(load)) {
-      const rows = ranges.reduce((sum, range) => sum + range.rows, 0);
-      const { tried } = subscription;
-      const times = (tried && rows <= tried.rows ? tried.times : 0) + 1;
+      const { rows } = loadOf(ranges);
+      const times = attemptsOf(subscription, rows);
       if (maxRetries !== undefined && times > maxRetries) tired.push(...ranges);
       else {
         subscription.tried = { rows, times };
@@ -160,15 +177,13 @@ export class Delivery {
       }
     }
     const times = (maxRetries ?? 0) + 1;
-    if (tired.length > 0) {
-      await this.#settleDead(worker, tired, `${reason} (${times} attempts)`, "RetriesExhausted", times);
-    }
+    await this.#settleDead(worker, tired, `${reason} (${times} attempts)`, "RetriesExhausted");
     return "stop";
   }
 
   /** The one record of a load is refused for good. */
   async #bury(worker: Worker, load: Load, reason: string): Promise<"stop" | undefined> {
-    return (await this.#settleDead(worker, load.ranges, reason, "Rejected", 1)) ? undefined : "stop";
+    return (await this.#settleDead(worker, load.ranges, reason, "Rejected")) ? undefined : "stop";
   }
 
   async #reject(
@@ -176,90 +191,123 @@ export class Delivery {
     load: Load,
     refused: readonly Refused[],
     owners: ReadonlyMap<Slice, Range>,
-    sentBefore: ReadonlyMap<Subscription, number[]>,
+    sentBefore: SentMarks,
   ): Promise<"stop" | undefined> {
-    const dead: { range: Range; row: number; reason: string }[] = [];
+    const dead = new Map<Range, Map<number, string>>();
+    const letters: DeadLetter[] = [];
     for (const { slice, row, reason, outOfOrder } of refused) {
       const range = owners.get(slice)!;
-      const marks = sentBefore.get(range.subscription)!;
+      const { subscription } = range;
       // The destination has it: it took it when its answer did not reach us.
-      if (outOfOrder && range.subscription.wasSent(marks, slice.records, row)) continue;
-      dead.push({ range, row, reason });
+      if (outOfOrder && subscription.wasSent(sentBefore.get(subscription)!, slice.records, row)) continue;
+      const rows = dead.get(range) ?? new Map<number, string>();
+      dead.set(range, rows);
+      if (rows.has(row)) continue;
+      rows.set(row, reason);
+      letters.push(this.#letter(range, row, reason));
     }
-    const letters = dead.map(({ range, row, reason }) => this.#letter(range, row, reason, 1));
-    if (!(await this.#keep(worker, letters))) {
-      this.#world.counts.repeated += load.rows - dead.length;
-      return "stop";
-    }
-    this.#world.health.recovered();
-    const name = this.#world.deadLetters ? "deadLettered" : "dropped/Rejected";
-    for (const range of load.ranges) {
-      const { subscription, portion } = range;
-      const rows = dead.filter((entry) => entry.range === range).map((entry) => entry.row);
-      for (const row of rows.sort((a, b) => a - b)) {
-        subscription.settle(portion, row, "delivered");
-        subscription.settle(portion, row + 1, name);
+    const { sentAt } = worker;
+    const kept = await this.#keep(worker, letters, () => {
+      this.#world.health.recovered(sentAt);
+      const name = this.#world.deadLetters ? "deadLettered" : "dropped/Rejected";
+      for (const range of load.ranges) {
+        const { subscription, portion } = range;
+        for (const row of [...(dead.get(range)?.keys() ?? [])].sort((a, b) => a - b)) {
+          subscription.settle(portion, row, "delivered");
+          subscription.settle(portion, row + 1, name);
+        }
+        subscription.settle(portion, range.to, "delivered");
       }
-      subscription.settle(portion, range.to, "delivered");
-    }
-    return undefined;
+    });
+    if (!kept) this.#world.counts.repeated += load.rows - letters.length;
+    return kept ? undefined : "stop";
   }
 
   /** Dead-letters (or, without a queue, drops) all records of ranges; false: they could not be kept, and nothing is settled. */
-  async #settleDead(
+  #settleDead(
     worker: Worker,
     ranges: readonly Range[],
     reason: string,
     why: "Rejected" | "RetriesExhausted",
-    attempts: number,
   ): Promise<boolean> {
     const { bytes } = this.#world.memory;
     const letters: DeadLetter[] = [];
     for (const range of ranges) {
       const { verdicts } = range.portion.records;
       for (let row = range.from; row < range.to; row++) {
-        if (!verdicts || bytes[verdicts + row] === KEPT) letters.push(this.#letter(range, row, reason, attempts));
+        if (!verdicts || bytes[verdicts + row] === KEPT) letters.push(this.#letter(range, row, reason));
       }
     }
-    if (!(await this.#keep(worker, letters))) return false;
     const name = this.#world.deadLetters ? "deadLettered" : `dropped/${why}`;
-    for (const { subscription, portion, to } of ranges) subscription.settle(portion, to, name);
-    return true;
+    return this.#keep(worker, letters, () => {
+      for (const { subscription, portion, to } of ranges) subscription.settle(portion, to, name);
+    });
   }
 
-  #letter({ subscription, portion }: Range, row: number, reason: string, attempts: number): DeadLetter {
+  #letter({ subscription, portion, rows }: Range, row: number, reason: string): DeadLetter {
     const { memory, clock, settings } = this.#world;
     const offset = subscription.at(portion.records, row);
     const { pipeline, name } = settings;
+    const attempts = attemptsOf(subscription, rows);
     const details = { pipeline, sink: name, reason, attempts, offset, wallMs: clock.wall() };
     return deadLetter(memory, subscription.chain.source, portion.records, row, details);
   }
 
   /**
-   * Keeps dead letters. While they can't be written the sink holds, and so does this load: what else of it was stored must not be sent
-   * again. False: the sink is closing, nothing was kept.
+   * Keeps dead letters, then calls `settle` before anything else happens to the queue. While they can't be written the sink holds, and so
+   * does this load: what else of it was stored must not be sent again. False: the sink is closing, nothing was kept.
    */
-  async #keep(worker: Worker, letters: readonly DeadLetter[]): Promise<boolean> {
-    if (letters.length === 0) return true;
+  async #keep(worker: Worker, letters: readonly DeadLetter[], settle: () => void): Promise<boolean> {
     const { settings, deadLetters, health, clock, log } = this.#world;
-    log.error(deadLetters ? "records were dead-lettered" : "records were dropped", {
-      ...{ pipeline: settings.pipeline, sink: settings.name, records: letters.length, reason: letters[0]!.reason },
-    });
-    if (!deadLetters) return true;
+    if (letters.length > 0) {
+      log.error(deadLetters ? "records were dead-lettered" : "records were dropped", {
+        ...{ pipeline: settings.pipeline, sink: settings.name, records: letters.length, reason: letters[0]!.reason },
+      });
+    }
+    if (!deadLetters || letters.length === 0) {
+      settle();
+      return true;
+    }
     worker.state = "dead-lettering";
-    for (;;) {
+    for (let held = false, last = false; ; held = true) {
       try {
-        for (const evicted of await deadLetters.add(letters)) this.#world.evicted(evicted);
+        await deadLetters.add(letters, settle, (evicted) => this.#world.evicted(evicted));
+        if (held) health.recovered(clock.now());
         return true;
       } catch (error) {
         const why = error instanceof Error ? error.message : String(error);
-        health.failed("hold", `the dead-letter queue can't be written: ${why}`);
+        health.failed("hold", `the dead-letter queue can't be written: ${why}`, clock.now());
       }
-      if (this.#world.closing() !== "no") return false;
-      const waited = new Promise<void>((resolve) => clock.after(health.until - clock.now(), resolve));
-      await Promise.race([waited, this.#world.changedOnce()]);
+      if (last) return false;
+      // A sink that closes tries once more: the disk may have room again.
+      last = !(await this.#waited(health.until));
     }
   }
+
+  /** Waits until then; false: the sink is closing. */
+  async #waited(until: number): Promise<boolean> {
+    const { clock } = this.#world;
+    while (this.#world.closing() === "no" && clock.now() < until) {
+      let cancel = (): void => undefined;
+      const time = new Promise<void>((resolve) => (cancel = clock.after(until - clock.now(), resolve)));
+      await Promise.race([time, this.#world.changedOnce()]);
+      cancel();
+    }
+    return this.#world.closing() === "no";
+  }
+}
+
+/** By subscription, up to where each stream had been sent before this request. */
+type SentMarks = ReadonlyMap<Subscription, readonly number[]>;
+
+/** Nothing of a request was stored: its records count as sent no further than before. */
+function notStored(before: SentMarks): void {
+  for (const [subscription, marks] of before) subscription.notSent(marks);
+}
+
+/** Attempts on the first `rows` of a subscription, the present one included. */
+function attemptsOf({ tried }: Subscription, rows: number): number {
+  return (tried && rows <= tried.rows ? tried.times : 0) + 1;
 }
 
 function bySubscription(load: Load): Map<Subscription, Range[]> {

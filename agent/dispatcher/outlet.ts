@@ -12,18 +12,22 @@ import type { Log } from "../log.ts";
 import type { Memory } from "../memory/memory.ts";
 import type { Pool } from "../memory/pool.ts";
 import type { Records } from "../memory/records.ts";
-import { formLoad, type Load } from "./batch.ts";
+import type { Load } from "./batch.ts";
 import { Delivery, type OutletCounts, type Worker } from "./delivery.ts";
 import type { DeadLetters, Evicted } from "./dlq.ts";
 import { Health, type Trouble } from "./health.ts";
 import { Keys, type KeySet } from "./keys.ts";
+import { Queue } from "./queue.ts";
 import type { Sink } from "./sink.ts";
 import type { Host, Subscription } from "./subscription.ts";
 
 /** A sink that accepted nothing for this long gives up what it holds. */
 const RELEASE_MS = 5_000;
-/** Below this room reading is not worth its turn, unless nothing is held at all. */
-const ROOM_BYTES_MIN = 64 * 1024;
+/** While memory is short, a request without an answer for this long is given up; each time, the next may take twice as long. */
+const PATIENCE_MS = 5_000;
+const PATIENCE_MS_MAX = 60_000;
+/** A batch that found no memory for its request is tried again after this, if nothing else happens before. */
+const STARVED_MS = 50;
 
 export interface OutletSettings {
   readonly pipeline: string;
@@ -74,23 +78,23 @@ export class Outlet implements Host {
   readonly deadLetters: DeadLetters | undefined;
   readonly memory: Memory;
   readonly steps: readonly string[];
-  /** Outstanding records and their bytes, those in requests included. */
-  rows = 0;
-  bytes = 0;
   /** Send what there is without waiting for a full batch. */
   flushing = false;
   /** Take nothing more; the sink is about to close. */
   stopping = false;
+  /** Once released, it may read a probe: those of all sinks together hold little. */
+  mayProbe = true;
   readonly #world: OutletWorld;
   readonly #sink: Sink;
   readonly #keys: Keys;
-  /** Subscriptions with outstanding records that no request carries. */
-  readonly #ready = new Set<Subscription>();
+  readonly #queue: Queue;
   readonly #health: Health;
   readonly #delivery: Delivery;
   #closing = false;
   /** A batch found no memory for its request. */
   #starved = false;
+  #patienceMs = PATIENCE_MS;
+  #dueAt = Infinity;
   readonly #waiting: (() => void)[] = [];
 
   constructor(
@@ -108,10 +112,13 @@ export class Outlet implements Host {
     this.#world = world;
     this.#sink = sink;
     this.#keys = keys;
-    this.workers = Array.from({ length: settings.dispatcher.workerCount }, () => ({
-      ...{ state: "idle", batches: 0, records: 0, busyMs: 0, lastLatencyMs: 0, sentAt: 0, abort: undefined },
+    const { dispatcher, batchBytesMax } = settings;
+    this.#queue = new Queue(world.memory, { ...dispatcher, batchBytes: Math.min(dispatcher.batchBytes, batchBytesMax) });
+    this.workers = Array.from({ length: dispatcher.workerCount }, () => ({
+      ...{ state: "idle", batches: 0, records: 0, busyMs: 0, lastLatencyMs: 0, sentAt: 0 },
+      ...{ abort: undefined, givenUp: false },
     }));
-    this.#health = new Health(settings.dispatcher, { pipeline: settings.pipeline, sink: settings.name }, world);
+    this.#health = new Health(dispatcher, { pipeline: settings.pipeline, sink: settings.name }, world);
     this.#delivery = new Delivery({
       ...{ memory: world.memory, clock: world.clock, log: world.log, settings, sink, deadLetters },
       ...{ health: this.#health, counts: this.counts },
@@ -138,14 +145,38 @@ export class Outlet implements Host {
     return this.workers.reduce((busy, worker) => busy + (worker.state === "idle" ? 0 : 1), 0);
   }
 
-  /** Holds or wants to hold records, so that it counts in the sharing of memory. */
-  get active(): boolean {
-    return this.rows > 0 && !this.#health.released;
+  /** Outstanding records and their bytes, those in requests included. */
+  get rows(): number {
+    return this.#queue.rows;
   }
 
-  /** True when it holds records, accepts nothing, and so should let go of them when memory is short. */
+  get bytes(): number {
+    return this.#queue.bytes;
+  }
+
+  /** Bytes of memory that its records hold. */
+  get pinnedBytes(): number {
+    return this.#queue.pinnedBytes;
+  }
+
+  /** Holds no more than a probe, until it accepts again. */
+  get released(): boolean {
+    return this.#health.released;
+  }
+
+  /** Holds records, so that it counts in the sharing of memory. */
+  get active(): boolean {
+    return this.rows > 0 && !this.released;
+  }
+
+  /** Holds records, accepts nothing, and so should let go of them when memory is short; what it has read for a probe is little. */
   get stuck(): boolean {
-    return this.trouble !== undefined && this.rows > 0;
+    return this.trouble !== undefined && this.rows > 0 && !this.released;
+  }
+
+  /** Found no memory for a request when it was last pumped. */
+  get starved(): boolean {
+    return this.#starved;
   }
 
   // Host: what subscriptions ask for.
@@ -162,22 +193,16 @@ export class Outlet implements Host {
     this.#keys.drop(keys);
   }
 
-  room(): number {
-    const { queueSize, queueBytes, batchBytes } = this.settings.dispatcher;
+  room(subscription: Subscription): number {
     if (this.stopping) return 0;
-    const share = this.#world.share();
-    if (this.#health.released) return this.now() >= this.until && this.rows === 0 ? Math.min(batchBytes, share) : 0;
-    if (this.rows >= queueSize) return 0;
-    const left = Math.min(queueBytes, share) - this.bytes;
-    return left >= ROOM_BYTES_MIN || this.bytes === 0 ? left : 0;
+    const now = this.now();
+    if (!this.released) return this.#queue.room(subscription, this.#world.share(), now);
+    if (now < this.until || this.rows > 0 || !this.mayProbe) return 0;
+    return Math.min(this.settings.dispatcher.batchBytes, this.#world.share());
   }
 
   changed(subscription: Subscription, rows: number, bytes: number): void {
-    this.rows += rows;
-    this.bytes += bytes;
-    if (subscription.inFlight) return;
-    if (subscription.portions.length > 0) this.#ready.add(subscription);
-    else this.#ready.delete(subscription);
+    this.#queue.changed(subscription, rows, bytes);
   }
 
   dirty(subscription: Subscription): void {
@@ -192,47 +217,54 @@ export class Outlet implements Host {
     this.#keys.forget(source);
   }
 
-  /** When `pump` should be called again without anything else happening, by the monotonic clock. */
+  /** When `pump` should be called again without anything else happening, by the monotonic clock; as of the last pump. */
   dueAt(): number {
-    if (this.#ready.size === 0 || this.busyWorkers === this.workers.length) return Infinity;
-    let oldest = Infinity;
-    for (const subscription of this.#ready) oldest = Math.min(oldest, subscription.takenAt);
-    const batch = this.flushing ? 0 : oldest + this.settings.dispatcher.batchTimeoutMs;
-    return Math.max(batch, this.until);
+    return this.#dueAt;
   }
 
   /** Starts what can be started: batches that are full, old enough or flushed, while workers are free. */
   pump(): void {
     const now = this.now();
     this.#starved = false;
+    this.#dueAt = Infinity;
     if (this.trouble && now - this.trouble.since >= RELEASE_MS && now < this.until) this.release();
+    const refused = this.#queue.takeRefused();
     while (!this.#starved) {
       const worker = this.workers.find(({ state }) => state === "idle");
-      if (!worker || now < this.until || (this.trouble && this.busyWorkers > 0)) return;
-      const load = this.#form(now);
-      if (!load) return;
-      for (const { subscription, portion } of load.ranges) {
-        subscription.inFlight = true;
-        this.#ready.delete(subscription);
-        for (const { key } of portion.keys.entries) key.inFlight = true;
+      const busy = this.busyWorkers;
+      // Whatever is on its way looks again when it ends; a sink in trouble is probed by one request.
+      if (!worker || this.#queue.ready.size === 0 || (this.trouble && busy > 0)) return;
+      if (now < this.until) {
+        this.#dueAt = this.until;
+        return;
       }
+      // Who finds the queue full must not wait for the rest of a batch that can't come.
+      const load = this.#queue.form(now, this.flushing || this.released || (refused && busy === 0));
+      this.#dueAt = this.#queue.dueAt;
+      if (!load) return;
       void this.#work(worker, load);
     }
   }
 
   /** Lets go of all records that no request carries; they are read again from the Positions. */
   release(): void {
-    if (!this.#health.released) {
+    if (!this.released) {
       this.#health.released = true;
       this.counts.releases++;
     }
-    for (const subscription of [...this.#ready]) this.letGo(subscription);
+    for (const subscription of [...this.#queue.ready]) this.letGo(subscription);
   }
 
-  /** Ends requests that have had no answer for `ms`: they count as ambiguous. */
-  abortOlder(ms: number): void {
-    const before = this.now() - ms;
-    for (const worker of this.workers) if (worker.sentAt <= before) worker.abort?.abort();
+  /** Memory is short: requests that have had no answer for long are ended. They count as ambiguous, not as attempts. */
+  giveUp(): void {
+    const now = this.now();
+    let gave = false;
+    for (const worker of this.workers) {
+      if (!worker.abort || worker.givenUp || now - worker.sentAt < this.#patienceMs) continue;
+      worker.givenUp = gave = true;
+      worker.abort.abort();
+    }
+    if (gave) this.#patienceMs = Math.min(this.#patienceMs * 2, PATIENCE_MS_MAX);
   }
 
   /** Ends everything that is under way and lets go of the sink. */
@@ -256,51 +288,27 @@ export class Outlet implements Host {
 
   /** Drops what a subscription holds; it is read again from its Position. */
   letGo(subscription: Subscription): void {
-    this.#ready.delete(subscription);
     this.#world.move(subscription, subscription.release(this.#world.open(subscription)));
-  }
-
-  #form(now: number): Load | undefined {
-    if (this.#ready.size === 0) return undefined;
-    const { batchSize, batchBytes, batchTimeoutMs } = this.settings.dispatcher;
-    const bounds = { rows: batchSize, bytes: Math.min(batchBytes, this.settings.batchBytesMax) };
-    let rows = 0;
-    let bytes = 0;
-    let oldest = Infinity;
-    for (const subscription of this.#ready) {
-      rows += subscription.rows;
-      bytes += subscription.bytes;
-      oldest = Math.min(oldest, subscription.takenAt);
-    }
-    const full = rows >= bounds.rows || bytes >= bounds.bytes || this.rows >= this.settings.dispatcher.queueSize;
-    if (!full && !this.flushing && !this.#health.released && now - oldest < batchTimeoutMs) return undefined;
-    const byAge = [...this.#ready].sort((a, b) => a.takenAt - b.takenAt);
-    return formLoad(this.memory, byAge, bounds);
   }
 
   async #work(worker: Worker, load: Load): Promise<void> {
     const startedAt = this.now();
+    let end: "ended" | "no room" = "ended";
     try {
-      await this.#delivery.run(worker, load);
+      end = await this.#delivery.run(worker, load);
     } finally {
       worker.busyMs += this.now() - startedAt;
       worker.state = "idle";
-      this.#giveBack(load);
-      this.notify();
-      this.#world.wake();
-    }
-  }
-
-  /** A load's subscriptions are free again, with whatever of them is not settled. */
-  #giveBack(load: Load): void {
-    for (const { subscription, portion } of load.ranges) {
-      subscription.inFlight = false;
-      for (const { key } of portion.keys.entries) key.inFlight = false;
-    }
-    for (const { subscription } of load.ranges) {
-      if (subscription.portions.length === 0) continue;
-      this.#ready.add(subscription);
-      if (this.#health.released && this.trouble) this.letGo(subscription);
+      if (worker.lastLatencyMs < PATIENCE_MS && !this.trouble) this.#patienceMs = PATIENCE_MS;
+      const holding = this.#queue.giveBack(load);
+      if (this.released && (this.trouble || end === "no room")) for (const subscription of holding) this.letGo(subscription);
+      const again = (): void => {
+        this.notify();
+        this.#world.wake();
+      };
+      // At once would be in vain: nothing was freed.
+      if (end === "no room") this.#world.clock.after(STARVED_MS, again);
+      else again();
     }
   }
 }

@@ -98,7 +98,8 @@ const ELSEWHERE = new Set([
   "tailrace_ledger_imbalance_lines", // always 0
   "tailrace_ledger_imbalance_bytes",
   "tailrace_ledger_lost_lines_total", // what was never read has bytes only
-  "tailrace_memory_short_state", // of one turn
+  "tailrace_memory_short_state",
+  "tailrace_memory_short_turns_total", // of one turn
   "tailrace_process_masked_texts_total", // the process tests
   "tailrace_process_left_out_fields_total",
 ]);

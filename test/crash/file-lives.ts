@@ -1,7 +1,7 @@
 /**
- * What a file sink left behind over several lives of the agent. Which lines a request brought can't be seen in a file, but
- * a path takes one request at a time: so what a life repeats must be a run of lines at its beginning that ends where
- * the lines before it end, and no longer than one request.
+ * What a file sink left behind over several lives of the agent. Which lines a request brought can't be seen in a file,
+ * but a path takes one request at a time: so what a life repeats must be a run of lines at its beginning that ends
+ * where the lines before it end, and no longer than one request.
  */
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync, statSync } from "node:fs";
@@ -36,7 +36,7 @@ export class FileLives {
     return readdirSync(this.#folder).reduce((sum, name) => sum + statSync(join(this.#folder, name)).size, 0);
   }
 
-  /** Fails unless every line is there whole and in order, repeated at most as one request for each path and `workers` in all. */
+  /** Fails unless every line is there, whole, in order, and repeated only as requests under way at a kill can be. */
   assertExact(containers: readonly LoggingContainer[], batchLines: number, workers: number): void {
     const set = new ExactSet();
     // Every repeat is allowed there: it is judged here.

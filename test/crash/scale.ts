@@ -1,4 +1,4 @@
-/** How much the crash tests do: `SCALE=full npm run test:crash` is what the product promises, without it is what fits into CI. */
+/** How much the crash tests do: with SCALE=full what the product promises, else what fits into CI. */
 export const isFull = process.env["SCALE"] === "full";
 
 export function scaled<T>(small: T, full: T): T {

@@ -1,4 +1,4 @@
-/** SIGTERM under load: the agent sends what it has, waits for answers, saves and ends; its successor neither loses nor repeats. */
+/** SIGTERM under load: the agent sends what it has, waits, saves and ends; its successor neither loses nor repeats. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -13,7 +13,7 @@ const LINES_PER_SECOND = scaled(4_000, 10_000);
 const BACKLOG_LINES = 20_000;
 const LIFE_MS_MAX = 1_200;
 
-test(`${STOPS} times SIGTERM under load: the agent drains and ends with 0, nothing is lost and nothing repeated`, async (t) => {
+test(`${STOPS} times SIGTERM under load: the agent drains and ends with 0, nothing is lost or repeated`, async (t) => {
   const place = new Place(t);
   const http = await SinkServer.open(place);
   const loki = await SinkServer.open(place);

@@ -132,9 +132,10 @@ test("a sink's setting wins over the pipeline's, for that sink only", () => {
   );
 });
 
-test("settings that are refused together are good apart: a sink may mend what it overrides", () => {
-  const mended = sinkOf("{name: x, stdout: {}, dispatcher: {batchSize: 10}}", "  dispatcher: {queueSize: 10}");
-  assert.equal(mended.dispatcher.queueSize, 10);
+test("a sink may have settings that would contradict the pipeline's, as long as its own do not", () => {
+  const pipeline = "  dispatcher: {queueSize: 20, batchSize: 10}";
+  const { dispatcher } = sinkOf("{name: x, stdout: {}, dispatcher: {batchSize: 30, queueSize: 30}}", pipeline);
+  assert.deepEqual([dispatcher.queueSize, dispatcher.batchSize], [30, 30]);
 });
 
 test("Loki has its defaults", () => {

@@ -20,7 +20,10 @@ test("sizes are read by their unit", () => {
     ["500k", 500_000],
     ["2T", 2e12],
     ["0.5Ki", 512],
-    ["0.3Ki", undefined], // no whole number of bytes
+    ["0.3Ki", 307.2],
+    ["1.1k", 1100],
+    ["0.000001Ti", 1_099_511.627776],
+    ["1024.5", undefined], // half a byte
     ["8MB", undefined],
     ["8mi", undefined],
     ["-1", undefined],

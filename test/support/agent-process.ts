@@ -5,59 +5,27 @@
 import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { TestContext } from "node:test";
+import { assertBalanced, type LedgerView, type PipelinesView } from "./views.ts";
 import { eventually } from "./wait.ts";
 
 const BUNDLE = join(import.meta.dirname, "../../dist/tailrace.js");
 const API_VERSION = "tailrace.dev/v1alpha1";
 const LOG_LINES_MAX = 10_000;
 const RUN_MS_MAX = 60_000;
-
-export interface Count {
-  lines: number;
-  bytes: number;
-}
-
-/** A ledger as /v1/ledger shows it. */
-export interface Terms {
-  start: number;
-  end: number;
-  readLines: number;
-  delivered: Count;
-  filtered: Record<string, Count>;
-  dropped: Record<string, Count>;
-  deadLettered: Count;
-  lost: Record<string, Count>;
-  inFlight: Count;
-  backlogBytes: number;
-  imbalance: Count;
-}
-
-export interface LedgerView {
-  total: Terms;
-  sinks: (Terms & {
-    pipeline: string;
-    sink: string;
-    containers: (Terms & { pod: string; container: string; restart: number })[];
-    departed: Terms;
-  })[];
-}
-
-export interface PipelinesView {
-  pipeline: string;
-  sinks: {
-    sink: string;
-    state: string;
-    trouble?: { reason: string; failures: number };
-    queue: { lines: number; bytes: number };
-    workers: { state: string; batches: number }[];
-    counts: { outcomes: Record<string, number>; ambiguous: number; repeated: number; releases: number };
-  }[];
-}
 
 export interface Exit {
   code: number | null;
@@ -73,35 +41,6 @@ export interface StartOptions {
   uid?: number;
   dataDir?: string;
   env?: Record<string, string>;
-}
-
-/** The sum of the bytes that a ledger tells where they are, each term once. */
-function bytesOf(terms: Terms): number {
-  const { delivered, filtered, dropped, deadLettered, lost, inFlight, backlogBytes } = terms;
-  const groups = [...Object.values(filtered), ...Object.values(dropped), ...Object.values(lost)];
-  const bytes = groups.reduce((sum, count) => sum + count.bytes, 0);
-  return bytes + delivered.bytes + deadLettered.bytes + inFlight.bytes + backlogBytes;
-}
-
-function linesOf({ delivered, filtered, dropped, deadLettered, inFlight }: Terms): number {
-  const groups = [...Object.values(filtered), ...Object.values(dropped)];
-  return groups.reduce((sum, count) => sum + count.lines, 0) + delivered.lines + deadLettered.lines + inFlight.lines;
-}
-
-/** Adds a ledger up, for each sink and each container in it, and fails where it is off. */
-export function assertBalanced(ledger: LedgerView, when: string): void {
-  const check = (terms: Terms, of: string): void => {
-    assert.deepEqual(terms.imbalance, { lines: 0, bytes: 0 }, `the ledger of ${of} is off ${when}`);
-    assert.equal(bytesOf(terms), terms.end - terms.start, `the bytes of ${of} ${when}`);
-    assert.equal(linesOf(terms), terms.readLines, `the lines of ${of} ${when}`);
-    assert.ok(terms.backlogBytes >= 0 && terms.inFlight.bytes >= 0, `${of} has less than nothing ${when}`);
-  };
-  check(ledger.total, "all sinks");
-  for (const sink of ledger.sinks) {
-    check(sink, sink.sink);
-    check(sink.departed, `${sink.sink}, gone containers`);
-    for (const container of sink.containers) check(container, `${sink.sink}, ${container.pod} ${container.restart}`);
-  }
 }
 
 export class AgentProcess {
@@ -145,7 +84,7 @@ export class AgentProcess {
     process.kill(this.pid, name);
   }
 
-  /** Ends it with SIGKILL, as the kernel does when memory is short. Returns the moment, by the clock of `performance`. */
+  /** Ends it as the kernel does when memory is short. Returns the moment, by the clock of `performance`. */
   async kill(): Promise<number> {
     assert.ok(this.isRunning, `the agent ended by itself\n${this.tail()}`);
     const at = performance.now();
@@ -210,8 +149,11 @@ export class AgentProcess {
   }
 }
 
-/** A pipeline of every namespace. Requests go out soon, and a sink that failed is tried again soon, unless `spec` says otherwise. */
-export function logPipeline(spec: { dispatcher?: object; sinks: readonly object[]; [field: string]: unknown }, name = "shop"): object {
+/** A pipeline of every namespace; requests and retries come soon, unless `spec` says otherwise. */
+export function logPipeline(
+  spec: { dispatcher?: object; sinks: readonly object[]; [field: string]: unknown },
+  name = "shop",
+): object {
   const dispatcher = { batchTimeout: "50ms", retryBaseDelay: "100ms", retryMaxDelay: "500ms", ...spec.dispatcher };
   return { apiVersion: API_VERSION, kind: "LogPipeline", metadata: { name }, spec: { ...spec, dispatcher } };
 }

@@ -1,9 +1,9 @@
 /**
  * Who got which line how often: the exact set of the lines of log-writer.ts, as one destination saw them come.
  *
- * A line that comes for the first time after a later one of the same container and stream is **reordered**. One that comes
- * again is **repeated**, and that is **allowed** when the request that brought it before is uncertain: it had no answer
- * when the agent was killed, or got it less than GRACE_MS before, so that the agent can't have known.
+ * A line that comes for the first time after a later one of the same container and stream is **reordered**. One that
+ * comes again is **repeated**, and that is **allowed** when the request that brought it before is uncertain: it had no
+ * answer when the agent was killed, or got it less than GRACE_MS before, so that the agent can't have known.
  */
 import assert from "node:assert/strict";
 import { streamOf, textOf, type LoggingContainer } from "./log-writer.ts";
@@ -86,7 +86,8 @@ export class ExactSet {
       text === textOf(name, number, nanos) &&
       (stream === undefined || stream === streamOf(number)) &&
       (pod === undefined || pod === name) &&
-      (time === undefined || time === `${new Date(Number(nanos.slice(0, -6))).toISOString().slice(0, 23)}${nanos.slice(-6)}Z`);
+      (time === undefined ||
+        time === `${new Date(Number(nanos.slice(0, -6))).toISOString().slice(0, 23)}${nanos.slice(-6)}Z`);
     if (!isGood) {
       this.damaged++;
       this.#complain(`damaged: ${JSON.stringify({ text, time, stream, pod })}`);
@@ -113,7 +114,9 @@ export class ExactSet {
 
   /** Fails unless every written line came, in order, undamaged, and no repeat but an allowed one. */
   assertExact(containers: readonly LoggingContainer[], requestsPerKillMax: number): void {
-    const missing = containers.flatMap((container) => this.missing(container).map((number) => `${container.name}:${number}`));
+    const missing = containers.flatMap((container) =>
+      this.missing(container).map((number) => `${container.name}:${number}`),
+    );
     const lost = missing.length;
     const off = { lost, reordered: this.reordered, damaged: this.damaged, repeated: this.repeated - this.allowed };
     const all = { lost: 0, reordered: 0, damaged: 0, repeated: 0 };

@@ -89,7 +89,7 @@ export class LoggingContainer {
     return join(this.folder, `${this.restart}.log`);
   }
 
-  /** Appends so many lines in one write; of a last one in two parts only the first, until the next write or `finish`. */
+  /** Appends so many lines in one write; of a last one in two parts the second comes with the next, or `finish`. */
   write(count: number): void {
     let block = this.#held;
     this.#held = "";
@@ -127,7 +127,7 @@ export class LoggingContainer {
   raw(bytes: string | Uint8Array): void {
     if (this.#fd < 0) this.#fd = openSync(this.path, "a");
     const buffer = Buffer.from(bytes as string);
-    for (let done = 0; done < buffer.length; ) done += writeSync(this.#fd, buffer, done);
+    for (let done = 0; done < buffer.length;) done += writeSync(this.#fd, buffer, done);
     this.bytes += buffer.length;
     this.#fileBytes += buffer.length;
   }

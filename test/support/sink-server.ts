@@ -1,5 +1,6 @@
 /**
- * A destination on a real socket: takes NDJSON and Loki's JSON, keeps an exact set of what it accepted and misbehaves as it is told.
+ * A destination on a real socket: takes NDJSON and Loki's JSON, keeps an exact set of what it accepted and misbehaves
+ * as it is told.
  * A line counts as accepted before the answer goes out, and never when the answer is an error.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 const LOOK_MS = 20;
 
-/** Waits until `holds` returns something true, and returns it. After `ms` it fails with `what` and, where given, `details`. */
+/** Waits until `holds` returns something true, and returns it. After `ms` it fails with `what` and `details`. */
 export async function eventually<T>(
   what: string,
   holds: () => T | Promise<T>,

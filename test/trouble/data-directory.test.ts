@@ -1,4 +1,4 @@
-/** The data directory in trouble: who may not have it is told why and ends with 2, and what lies in it is never harmed. */
+/** The data directory in trouble: who may not have it is told why and ends with 2; what lies in it is not harmed. */
 import assert from "node:assert/strict";
 import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
@@ -53,15 +53,19 @@ suite("a data directory in trouble", { concurrency: 4 }, () => {
     assert.equal(statSync(journalOf(place)).mode & 0o777, 0o600);
   });
 
-  test("one that can't be written ends the start with 2 and a line that names it", { skip: skipUnlessRoot() }, async (t) => {
-    const { place } = await world(t);
-    mkdirSync(place.dataDir);
-    chmodSync(place.dataDir, 0o755);
-    const { code, stderr } = await place.run(["--listen", "off"], { uid: NOBODY });
-    assert.equal(code, 2);
-    assert.match(oneLine(stderr), /^tailrace: can't use the data directory: .*EACCES: permission denied/);
-    assert.ok(stderr.includes(place.dataDir), stderr);
-  });
+  test(
+    "one that can't be written ends the start with 2 and a line that names it",
+    { skip: skipUnlessRoot() },
+    async (t) => {
+      const { place } = await world(t);
+      mkdirSync(place.dataDir);
+      chmodSync(place.dataDir, 0o755);
+      const { code, stderr } = await place.run(["--listen", "off"], { uid: NOBODY });
+      assert.equal(code, 2);
+      assert.match(oneLine(stderr), /^tailrace: can't use the data directory: .*EACCES: permission denied/);
+      assert.ok(stderr.includes(place.dataDir), stderr);
+    },
+  );
 
   test("a file where the directory should be ends the start with 2", async (t) => {
     const { place } = await world(t);
@@ -100,7 +104,10 @@ suite("a data directory in trouble", { concurrency: 4 }, () => {
     writeFileSync(path, content);
     const { code, stderr } = await place.run(["--listen", "off"]);
     assert.equal(code, 2);
-    assert.match(oneLine(stderr), /has the format "tailrace journal 7", which this release does not read: run the release that wrote it/);
+    assert.match(
+      oneLine(stderr),
+      /has the format "tailrace journal 7", which this release does not read: run the release that wrote it/,
+    );
     assert.equal(journalOf(place), path);
     assert.equal(readFileSync(path, "utf8"), content);
   });
@@ -110,7 +117,10 @@ suite("a data directory in trouble", { concurrency: 4 }, () => {
     await runOnce(place);
     const path = journalOf(place);
     const content = readFileSync(path);
-    writeFileSync(path, Buffer.concat([content, Buffer.from('deadbeef ["at/LogPipeline//shop/http uid-a/app/0",{"sta')]));
+    writeFileSync(
+      path,
+      Buffer.concat([content, Buffer.from('deadbeef ["at/LogPipeline//shop/http uid-a/app/0",{"sta')]),
+    );
     log.write(LINES);
     const stderr = await runOnce(place);
     assert.match(stderr, / warn the end of the journal was torn by a crash and is cut off path=\S+ bytes=\d+ hint=/);
@@ -144,7 +154,10 @@ suite("a data directory in trouble", { concurrency: 4 }, () => {
     const { port } = server.address() as AddressInfo;
     const { code, stderr } = await place.run(["--listen", `127.0.0.1:${port}`]);
     assert.equal(code, 2);
-    assert.match(oneLine(stderr), new RegExp(`^tailrace: can't listen on 127.0.0.1:${port}: .*EADDRINUSE.*; choose another with --listen$`));
+    assert.match(
+      oneLine(stderr),
+      new RegExp(`^tailrace: can't listen on 127.0.0.1:${port}: .*EADDRINUSE.*; choose another with --listen$`),
+    );
     await runOnce(place);
   });
 });

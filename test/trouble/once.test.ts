@@ -1,11 +1,12 @@
 /** `--once`: what the files hold now is delivered, and the exit code says whether all of it was. */
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, symlinkSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { suite, test, type TestContext } from "node:test";
-import { assertBalanced, logPipeline, Place, type Terms } from "../support/agent-process.ts";
+import { logPipeline, Place } from "../support/agent-process.ts";
 import { criLine, Load, LoggingContainer } from "../support/log-writer.ts";
 import { SinkServer } from "../support/sink-server.ts";
+import { assertBalanced, type Terms } from "../support/views.ts";
 import { eventually } from "../support/wait.ts";
 
 const LINES = 2_000;
@@ -66,7 +67,7 @@ suite("--once", { concurrency: 4 }, () => {
     assert.equal(sink.set.repeated, 0);
   });
 
-  test("leaves an unterminated last line and an open partial, says so, and the next run delivers them whole", async (t) => {
+  test("leaves an unterminated last line and an open partial and says so; the next run delivers them", async (t) => {
     const { place, sink, log } = await world(t);
     sink.keep = true;
     const open = new LoggingContainer(place.logsDir, "open");
@@ -77,7 +78,10 @@ suite("--once", { concurrency: 4 }, () => {
     const first = await place.run();
     assert.equal(first.code, 0, first.stderr);
     const left = 50 + open.bytes;
-    assert.match(first.stderr, new RegExp(`^tailrace: ${left} bytes at the ends of files are no whole lines yet and are left there$`, "m"));
+    assert.match(
+      first.stderr,
+      new RegExp(`^tailrace: ${left} bytes at the ends of files are no whole lines yet and are left there$`, "m"),
+    );
     assert.deepEqual(new Set(sink.kept.map(({ pod }) => pod)), new Set(["a"]));
     open.raw(criLine("second half"));
     torn.raw(line.slice(50));
@@ -98,7 +102,7 @@ suite("--once", { concurrency: 4 }, () => {
     assert.equal((await place.run()).code, 0);
   });
 
-  test("ends with 3 when something was dropped or lost", async (t) => {
+  test("ends with 3 when something was dropped", async (t) => {
     const { place, sink, log } = await world(t, { dispatcher: { maxRetries: 0, dlqEnabled: false } });
     sink.answer = () => ({ status: 500 });
     const { code, stderr } = await place.run();
@@ -106,6 +110,24 @@ suite("--once", { concurrency: 4 }, () => {
     assert.match(stderr, new RegExp(`dropped/RetriesExhausted 2,000 lines`));
     sink.answer = () => ({ status: 204 });
     log.write(10);
+    assert.equal((await place.run()).code, 0);
+  });
+
+  test("ends with 3 when something was lost since the last run, and only once", async (t) => {
+    const { place, sink, log } = await world(t);
+    sink.answer = () => ({ status: 503 });
+    assert.equal((await place.run(["--once", "--timeout", "1s"])).code, 4);
+    sink.answer = () => ({ status: 204 });
+    rmSync(join(log.folder, ".."), { recursive: true });
+    const other = new LoggingContainer(place.logsDir, "b");
+    other.write(10);
+    const { code, stderr } = await place.run();
+    assert.match(
+      stderr,
+      new RegExp(`error a container was deleted before its log was read container=uid-a/app/0 bytes=${log.bytes} `),
+    );
+    assert.equal(code, 3, stderr);
+    assert.equal(sink.set.lines, 10);
     assert.equal((await place.run()).code, 0);
   });
 
@@ -139,7 +161,10 @@ suite("--once", { concurrency: 4 }, () => {
 
   test("bad configuration and bad arguments end with 2 before anything is read", async (t) => {
     const { place, sink } = await world(t);
-    for (const args of [["--once", "--timeout", "soon"], ["--once", "--frobnicate"]]) {
+    for (const args of [
+      ["--once", "--timeout", "soon"],
+      ["--once", "--frobnicate"],
+    ]) {
       const { code } = await place.run(args);
       assert.equal(code, 2, args.join(" "));
     }
@@ -150,7 +175,7 @@ suite("--once", { concurrency: 4 }, () => {
 });
 
 suite("what is read", { concurrency: 4 }, () => {
-  test("a directory of links as /var/log/containers is read as the files that they lead to, rotated ones included", async (t) => {
+  test("links as in /var/log/containers are read as the files that they lead to, rotated ones included", async (t) => {
     const { place, sink, log } = await world(t);
     log.rotate();
     log.write(100);
@@ -181,9 +206,16 @@ suite("what is read", { concurrency: 4 }, () => {
     log.finish();
     const second = await place.start();
     await second.ledgerWhen("what came while it was down", ({ total }) => total.delivered.lines === 150);
-    const numbers = (pod: string): number[] => sink.texts().flatMap((text) => (text.startsWith(`${pod}:`) ? Number(text.split(":")[1]) : []));
-    assert.deepEqual(numbers("a"), Array.from({ length: 100 }, (_, i) => LINES + i));
-    assert.deepEqual(numbers("late"), Array.from({ length: 50 }, (_, i) => i));
+    const numbers = (pod: string): number[] =>
+      sink.texts().flatMap((text) => (text.startsWith(`${pod}:`) ? Number(text.split(":")[1]) : []));
+    assert.deepEqual(
+      numbers("a"),
+      Array.from({ length: 100 }, (_, i) => LINES + i),
+    );
+    assert.deepEqual(
+      numbers("late"),
+      Array.from({ length: 50 }, (_, i) => i),
+    );
   });
 
   test("the instances of a container that restarts are delivered in their order", async (t) => {
@@ -204,7 +236,7 @@ suite("what is read", { concurrency: 4 }, () => {
     assert.equal(sink.set.repeated, 0);
   });
 
-  test("drop, keep, redact and fields show in the records, and what they filtered in the ledger, by step", async (t) => {
+  test("drop, keep, redact and fields show in the records, and what they filtered in the ledger by step", async (t) => {
     const { place, sink } = await world(t, {
       source: { containers: { include: ["web"] } },
       process: [

@@ -1,11 +1,12 @@
-/** A destination in trouble: each kind leaves a clear line in the agent's log, and loses nothing that the ledger does not show. */
+/** A destination in trouble: each kind leaves a line in the log, and loses nothing that the ledger does not show. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite, test, type TestContext } from "node:test";
-import { logPipeline, Place, type AgentProcess, type LedgerView, type PipelinesView } from "../support/agent-process.ts";
+import { logPipeline, Place, type AgentProcess } from "../support/agent-process.ts";
 import { criLine, Load, LoggingContainer } from "../support/log-writer.ts";
 import { SinkServer } from "../support/sink-server.ts";
+import type { LedgerView, PipelinesView } from "../support/views.ts";
 import { eventually } from "../support/wait.ts";
 
 const LINES = 3_000;
@@ -50,7 +51,10 @@ async function countsOf(agent: AgentProcess): Promise<PipelinesView["sinks"][num
 /** What lies in the dead-letter queue, oldest first. */
 function deadLettersOf({ dataDir }: Place): { text: string; deadLetter: { reason: string; attempts: number } }[] {
   const path = join(dataDir, "dlq/LogPipeline__shop/http/00000001.ndjson");
-  return readFileSync(path, "utf8").trimEnd().split("\n").map((line) => JSON.parse(line));
+  return readFileSync(path, "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line));
 }
 
 const waiting = ({ total }: LedgerView): number => total.inFlight.bytes + total.backlogBytes;
@@ -71,7 +75,7 @@ suite("a sink in trouble", { concurrency: 4 }, () => {
     await assertAllDelivered(its, agent);
   });
 
-  test("a sink that goes down under load and comes back misses nothing; repeats are only requests without an answer", async (t) => {
+  test("a sink that goes down under load misses nothing, and gets only unanswered requests again", async (t) => {
     const { place, sink, log, start } = await world(t);
     const load = new Load([log], 2_000);
     place.after(() => load.stop());
@@ -88,7 +92,10 @@ suite("a sink in trouble", { concurrency: 4 }, () => {
     const { total } = await agent.ledgerWhen("all delivered", (ledger) => ledger.total.delivered.bytes === log.bytes);
     assert.deepEqual([total.delivered.lines, total.lost], [log.lines, {}]);
     const { ambiguous } = await countsOf(agent);
-    assert.ok(sink.set.repeated <= ambiguous * 500, `${sink.set.repeated} lines repeated, ${ambiguous} requests without an answer`);
+    assert.ok(
+      sink.set.repeated <= ambiguous * 500,
+      `${sink.set.repeated} lines repeated, ${ambiguous} requests without an answer`,
+    );
     assert.deepEqual([sink.set.lines, sink.set.reordered, sink.set.damaged], [log.lines, 0, 0]);
     await agent.logged(/the sink failed, trying again/);
   });
@@ -118,7 +125,10 @@ suite("a sink in trouble", { concurrency: 4 }, () => {
       return { status: 204 };
     };
     const agent = await its.start();
-    assert.match(await agent.logged(/the sink failed, trying again/), /answered 429 Too Many Requests: too many" inMs=2000/);
+    assert.match(
+      await agent.logged(/the sink failed, trying again/),
+      /answered 429 Too Many Requests: too many" inMs=2000/,
+    );
     await assertAllDelivered(its, agent);
     assert.deepEqual(early, []);
   });
@@ -158,7 +168,7 @@ suite("a sink in trouble", { concurrency: 4 }, () => {
     await assertAllDelivered(its, agent);
   });
 
-  test("an answer that never comes is given up after requestTimeout, counted as ambiguous and sent again", async (t) => {
+  test("an answer that never comes is given up after requestTimeout, counted and sent again", async (t) => {
     const its = await world(t, { http: { requestTimeout: "300ms" } });
     let hung = 0;
     its.sink.answer = () => (hung++ < 2 ? "hang" : { status: 204 });
@@ -169,7 +179,7 @@ suite("a sink in trouble", { concurrency: 4 }, () => {
     await assertAllDelivered(its, agent);
   });
 
-  test("401 holds the sink: it is probed after 5 s and not before, nothing is dead-lettered, and all comes after the repair", async (t) => {
+  test("401 holds the sink: it is probed after 5 s and not before, and all comes after the repair", async (t) => {
     const its = await world(t, { dispatcher: { maxRetries: 0 } });
     const { sink } = its;
     let isMended = false;
@@ -181,10 +191,14 @@ suite("a sink in trouble", { concurrency: 4 }, () => {
     isMended = true;
     await assertAllDelivered(its, agent);
     const times = sink.arrivals.map((at) => at - sink.arrivals[0]!);
-    assert.deepEqual(times.filter((ms) => ms > 1_000 && ms < 4_900), [], "it was asked again too early");
+    assert.deepEqual(
+      times.filter((ms) => ms > 1_000 && ms < 4_900),
+      [],
+      "it was asked again too early",
+    );
   });
 
-  test("with maxRetries a request that failed so often becomes dead letters, kept in order with the reason", async (t) => {
+  test("with maxRetries a request that failed so often becomes dead letters, in order, with the reason", async (t) => {
     const { place, sink, log, start } = await world(t, { dispatcher: { maxRetries: 2, workerCount: 1 } });
     sink.answer = () => ({ status: 503 });
     const agent = await start();
@@ -195,7 +209,11 @@ suite("a sink in trouble", { concurrency: 4 }, () => {
       letters.map(({ text }) => Number(text.split(":")[1])),
       Array.from({ length: LINES }, (_, i) => i),
     );
-    assert.ok(letters.every(({ deadLetter }) => /answered 503 .*\(3 attempts\)/.test(deadLetter.reason) && deadLetter.attempts === 3));
+    assert.ok(
+      letters.every(
+        ({ deadLetter }) => /answered 503 .*\(3 attempts\)/.test(deadLetter.reason) && deadLetter.attempts === 3,
+      ),
+    );
     assert.match(await agent.logged(/error records were dead-lettered/), /records=500 /);
     assert.equal(sink.arrivals.length, (LINES / 500) * 3);
   });
