@@ -4,6 +4,7 @@
  */
 import { Buffer } from "node:buffer";
 import * as fs from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 
 export interface FileStat {
   /** `device:inode`: a shortcut while we run, never saved. */
@@ -23,8 +24,9 @@ export interface Disk {
   list(path: string): Entry[] | undefined;
   /** Follows links; undefined when nothing is there. */
   stat(path: string): FileStat | undefined;
-  /** The path with every link followed; undefined when nothing is there. */
+  /** Where the last part of a path leads, one link further (or itself), below a directory without links; undefined: nowhere. */
   resolve(path: string): string | undefined;
+  /** Opens for reading. */
   open(path: string): number;
   /** Opens for appending, mode 0600, creating the file. */
   openAppend(path: string): number;
@@ -77,8 +79,16 @@ export const realDisk: Disk = {
     const stats = fs.statSync(path, { throwIfNoEntry: false });
     return stats && asStat(stats);
   },
-  resolve: (path) => unlessMissing(() => fs.realpathSync(path)),
-  open: (path) => fs.openSync(path, "r"),
+  resolve: (path) =>
+    unlessMissing(() => {
+      const directory = fs.realpathSync(dirname(path));
+      const own = join(directory, basename(path));
+      if (!fs.lstatSync(own).isSymbolicLink()) return own;
+      const target = resolve(directory, fs.readlinkSync(own));
+      return join(fs.realpathSync(dirname(target)), basename(target));
+    }),
+  // Without O_NONBLOCK, opening a pipe that somebody put there would wait for its writer.
+  open: (path) => fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK),
   openAppend: (path) => fs.openSync(path, "a", 0o600),
   statOpen: (fd) => asStat(fs.fstatSync(fd)),
   read: (fd, target, offset, length, position) => fs.readSync(fd, target, offset, length, position),

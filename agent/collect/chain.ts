@@ -5,379 +5,377 @@
  *     |----- sealed -----|    |------ sealed -----|   |--- growing ---->
  *     0                       base                    base              end
  *
- * A linear offset is a file's base plus the offset in it. The base of a file is fixed when the file before it is sealed:
- * it has a successor and has stopped growing. No reader stands behind an unsealed file, so linear offsets never change.
- * Files are known by node (device and inode) while we run, and by the hash of their first bytes across restarts.
+ * A linear offset is a segment's base plus the offset in it; a segment is nearly always a whole file. Its base is fixed
+ * when the segment before it is sealed: that has a successor and has stopped growing. No reader stands behind an unsealed
+ * segment, and what is written to a sealed file becomes a segment of its own, so linear offsets never change.
  */
-import type { Clock } from "../clock.ts";
-import { hasCode, type Disk, type Entry, type FileStat } from "../disk.ts";
-import type { Descriptors, Openable } from "./descriptors.ts";
-import { IDENTITY_BYTES, identify, type Identity } from "./identity.ts";
+import type { Entry } from "../disk.ts";
+import type { Log } from "../log.ts";
+import { Files, type FileWorld, type Found, type LogFile } from "./files.ts";
+import { restoreSegments, saveSegments, type SavedFile, type Segment } from "./segments.ts";
 import type { Source } from "./source.ts";
 
-/** A file is sealed when it did not grow for this long after its successor appeared … */
+export type { SavedFile } from "./segments.ts";
+
+/** A segment is sealed when it did not grow for this long after its successor appeared … */
 const SEAL_QUIET_MS = 300;
-/** … or at once when it was last written this long ago. */
+/** … or at once when both were last written this long before they were found. */
 const SEAL_OLD_MS = 3_000;
 /** How long a name may be missing (a rotation renames first and creates later) before the file counts as gone. */
 const MISSING_MS = 2_000;
-/** Files of one chain; the kubelet keeps 5. */
-const FILES_MAX = 256;
-
-export interface LogFile extends Openable {
-  node: string;
-  /** Linear offset of its first byte; NaN until the file before it is sealed. */
-  base: number;
-  size: number;
-  /** When `size` last changed, by the monotonic clock. */
-  grewAt: number;
-  sealed: boolean;
-  identity: Identity | undefined;
-  /** Since when no name led to it; undefined: it has one. */
-  missingSince: number | undefined;
-  /** What to call bytes of it that can't be read any more. */
-  lostReason: string;
-}
-
-/** A file as the journal keeps it. */
-export interface SavedFile {
-  readonly hash: string;
-  readonly length: number;
-  /** -1: not known yet. */
-  readonly base: number;
-  readonly size: number;
-  readonly sealed: boolean;
-}
+/** A deleted file that is held open is given up after this: its blocks are not free before. */
+const HOLD_MS = 24 * 3600 * 1000;
+/** Segments of one chain; the kubelet keeps 5 files. */
+const SEGMENTS_MAX = 256;
+/** How far back the end of a line is looked for. */
+const LINE_SEARCH_BYTES_MAX = 16 * 1024 * 1024;
 
 /** What lies at a linear offset. */
 export type Ahead =
-  /** `bytes` can be read; `complete`: and nothing will ever follow them in that file. */
-  | { kind: "bytes"; file: LogFile; bytes: number; complete: boolean }
+  /** `bytes` can be read; `complete`: and nothing will ever follow them in that segment. */
+  | { readonly kind: "bytes"; readonly segment: Segment; readonly bytes: number; readonly complete: boolean }
   /** Nothing at present; `complete`: the chain has ended. */
-  | { kind: "nothing"; complete: boolean }
+  | { readonly kind: "nothing"; readonly complete: boolean }
   /** Bytes that nobody can read any more, up to the linear offset `to`. */
-  | { kind: "lost"; to: number; reason: string }
-  | { kind: "unreadable"; file: LogFile; reason: string };
+  | { readonly kind: "lost"; readonly to: number; readonly reason: string }
+  | { readonly kind: "unreadable"; readonly path: string; readonly reason: string };
+
+const LATER: Ahead = { kind: "nothing", complete: false };
+
+export interface ChainWorld extends FileWorld {
+  readonly log: Log;
+}
 
 export class Chain {
   readonly source: Source;
   readonly directory: string;
   /** Name of the file that grows: `0.log`. */
   readonly name: string;
-  readonly files: LogFile[] = [];
   /** The instance is over: nothing more will be written. */
   ended = false;
+  /** … because its pod was deleted. */
+  deleted = false;
   /** Linear offset at which reading ends for good. */
   limit = Infinity;
-  /** Counts changes of what `saved` returns. */
+  /** Counts changes of what `saved` returns, but for sizes. */
   version = 0;
-  readonly #disk: Disk;
-  readonly #clock: Clock;
-  readonly #descriptors: Descriptors;
+  readonly #world: ChainWorld;
+  readonly #files: Files;
+  readonly #segments: Segment[];
+  /** The furthest place that anybody asked for. */
+  #reached = 0;
 
-  constructor(
-    source: Source,
-    directory: string,
-    name: string,
-    world: { disk: Disk; clock: Clock; descriptors: Descriptors },
-    saved: readonly SavedFile[] = [],
-  ) {
+  constructor(source: Source, directory: string, name: string, world: ChainWorld, saved: readonly SavedFile[] = []) {
     this.source = source;
     this.directory = directory;
     this.name = name;
-    this.#disk = world.disk;
-    this.#clock = world.clock;
-    this.#descriptors = world.descriptors;
-    for (const file of saved) {
-      if (file.length === 0) continue;
-      const identity = { hash: file.hash, length: file.length };
-      const base = file.base < 0 ? NaN : file.base;
-      const now = this.#clock.now();
-      this.files.push({
-        ...{ path: "", fd: -1, gone: false, node: "", grewAt: now, missingSince: now },
-        ...{ base, size: file.size, sealed: file.sealed, identity, lostReason: "RotatedBeforeRead" },
-      });
-    }
+    this.#world = world;
+    this.#files = new Files(directory, name, world);
+    this.#segments = restoreSegments(saved, this.#files, directory, world.clock.now());
   }
 
-  /** What the journal keeps; files that are empty are left out: nothing can stand in them. */
+  /** What the journal keeps. */
   saved(): SavedFile[] {
-    const saved: SavedFile[] = [];
-    let after = NaN;
-    for (const file of this.files) {
-      this.#identify(file);
-      const base = Number.isNaN(file.base) ? after : file.base;
-      // Behind an empty file the base is known although that is not sealed.
-      after = file.size === 0 ? base : NaN;
-      if (!file.identity) continue;
-      const { size, sealed } = file;
-      saved.push({ ...file.identity, base: Number.isNaN(base) ? -1 : base, size, sealed });
-    }
-    return saved;
+    for (const file of this.#files.all) this.#files.identify(file);
+    return saveSegments(this.#segments);
   }
 
   /** Linear offset of the oldest byte known. */
   get start(): number {
-    return this.files[0]?.base ?? 0;
+    return this.#segments[0]?.base ?? 0;
   }
 
   /** Linear offset after the last byte, as of the last look at the sizes. */
   get end(): number {
-    let end = this.files[0]?.base ?? 0;
-    for (const file of this.files) end = (Number.isNaN(file.base) ? end : file.base) + file.size;
+    let end = 0;
+    for (const { base, size } of this.#segments) end = (Number.isNaN(base) ? end : base) + size;
     return end;
   }
 
-  /** Reads the directory: finds new, renamed, truncated and vanished files. Pass the entries when they are at hand. */
-  refresh(entries: readonly Entry[] = this.#disk.list(this.directory) ?? []): void {
-    const unnamed = new Set(this.files);
-    let found: { path: string; stat: FileStat }[] = [];
-    for (const name of orderedNames(entries, this.name)) {
-      const path = `${this.directory}/${name}`;
-      const stat = this.#disk.stat(path);
-      if (!stat) continue;
-      const file = this.#known(path, stat, unnamed);
-      if (!file) {
-        found.push({ path, stat });
-        continue;
-      }
-      file.path = path;
-      file.node = stat.node;
-      file.gone = false;
-      file.missingSince = undefined;
-      this.#grow(file, stat.size);
-      unnamed.delete(file);
-      // What is older than a file that we know was empty or settled when it was forgotten.
-      found = [];
+  /** All files were deleted. */
+  get gone(): boolean {
+    return this.#files.all.every((file) => file.gone);
+  }
+
+  /** Looks at the names: finds new, renamed, replaced and vanished files. Pass the directory's entries when they are at hand. */
+  refresh(entries: readonly Entry[] | undefined = this.#files.list()): void {
+    if (entries) {
+      const { known, found } = this.#files.refresh(entries);
+      for (const { file, size } of known) this.#resize(file, size);
+      for (const one of found) this.#append(one);
+      this.#giveUp();
     }
-    for (const { path, stat } of found) if (this.files.length < FILES_MAX) this.#append(path, stat);
-    for (const file of unnamed) {
-      file.missingSince ??= this.#clock.now();
-      file.gone = true;
-    }
+    const { trouble } = this.#files;
+    if (trouble === undefined) return;
+    this.#world.log.warn("can't look at log files, trying again", { path: this.directory, reason: trouble });
+  }
+
+  /** Makes sure that a place that a Position names lies in the chain: what was there and is not any more is lost, never skipped. */
+  cover(linear: number): void {
+    const index = this.#indexAt(linear);
+    const segment = this.#segments[index];
+    const missing = segment ? linear - segment.base - segment.size : this.#segments[0] ? 0 : linear;
+    if (missing <= 0 || (segment?.sealed && this.#segments[index + 1])) return;
+    if (segment && !segment.sealed) {
+      segment.size += missing;
+      segment.file.size += missing;
+    } else this.#push(this.#lostFile(), missing, { sealed: true });
+    this.version++;
   }
 
   /** What lies at `linear`, which must be a place that a reader reached; `tail`: bytes there that were found to hold no whole line. */
   look(linear: number, tail: number): Ahead {
+    this.#reached = Math.max(this.#reached, linear);
     for (;;) {
+      this.#measure(linear);
       const index = this.#indexAt(linear);
-      const file = this.files[index];
-      if (!file) return { kind: "nothing", complete: this.ended };
-      if (!file.sealed) this.#measure(file);
-      const all = file.base + file.size;
+      const segment = this.#segments[index];
+      // A Position that was kept while everything up to here was read by others and deleted.
+      if (!segment && this.#segments[0]) return this.#skip(this.#segments[0].base);
+      if (!segment) return { kind: "nothing", complete: this.ended };
+      const all = segment.base + segment.size;
+      const complete = segment.sealed && all <= this.limit;
       const bytes = Math.min(all, this.limit) - linear;
-      if (bytes > tail || (file.sealed && bytes > 0 && all <= this.limit)) {
-        const reason = this.#openFor(file);
-        if (reason === "gone") return this.#lost(file);
-        if (reason) return { kind: "unreadable", file, reason };
-        return { kind: "bytes", file, bytes, complete: file.sealed && all <= this.limit };
-      }
-      if (linear + tail >= this.limit) return { kind: "nothing", complete: this.ended && linear >= this.limit };
-      if (file.sealed) {
-        if (index === this.files.length - 1) return { kind: "nothing", complete: this.ended };
-        // A sealed file with nothing left: the search lands on its successor once that has a base, so this cannot repeat.
-        if (this.#indexAt(linear) === index) return { kind: "nothing", complete: false };
-        continue;
-      }
-      if (!this.#seal(index)) return { kind: "nothing", complete: false };
+      if (bytes > tail || (complete && bytes > 0)) return this.#open(segment, bytes, complete);
+      // The last line before the limit may have no end: it is left.
+      if (all > this.limit) return { kind: "nothing", complete: this.ended && linear >= this.limit };
+      if (!segment.sealed && !this.#sealQuiet(index)) return LATER;
+      if (linear < all) continue;
+      const next = this.#segments[index + 1];
+      if (!next) return { kind: "nothing", complete: this.ended };
+      if (next.base > linear) return this.#skip(next.base);
     }
+  }
+
+  /** Keeps the file at `linear` open, so that it can still be read when it is deleted. */
+  hold(linear: number): void {
+    const { descriptors } = this.#world;
+    const segment = this.#segments[this.#indexAt(linear)];
+    if (!segment || segment.file.fd >= 0 || descriptors.count >= descriptors.max) return;
+    if (segment.base + segment.size > linear) this.#files.open(segment.file);
+  }
+
+  /** Reads at most `length` bytes at `linear` of a segment that `look` returned. Returns how many. Throws the disk's errors. */
+  read(segment: Segment, linear: number, target: Uint8Array, offset: number, length: number): number {
+    const { file, base, skip } = segment;
+    const n = this.#world.disk.read(file.fd, target, offset, length, linear - base + skip);
+    if (n < length) this.#measureFile(file);
+    return n;
   }
 
   /**
-   * Linear offset of the line that is being written at the end, found backwards. What lies before it is the past: all files but the last are
-   * sealed. Throws the disk's errors.
+   * Linear offset of the line that is being written at the end, found backwards. What lies before it is the past: all
+   * segments but the last are sealed. Throws the disk's errors.
    */
   lastLine(): number {
-    for (let i = 0; i < this.files.length - 1; i++) {
-      const file = this.files[i]!;
-      if (file.sealed) continue;
-      file.sealed = true;
-      this.files[i + 1]!.base = file.base + file.size;
-      this.version++;
-    }
-    const file = this.files.at(-1);
-    if (!file) return 0;
-    const block = new Uint8Array(64 * 1024);
-    for (let end = file.size; end > 0; ) {
-      const from = Math.max(0, end - block.length);
-      const n = this.#disk.read(this.#descriptors.use(file), block, 0, end - from, from);
-      const newline = block.subarray(0, n).lastIndexOf(10);
-      if (newline >= 0) return file.base + from + newline + 1;
-      end = from;
-    }
-    return file.base;
+    for (const segment of this.#segments.slice(0, -1)) this.#seal(segment);
+    const last = this.#segments.at(-1);
+    return last ? last.base + this.#lineStart(last) : 0;
   }
 
-  /** Reads at most `length` bytes at `linear` of an open file into memory. Returns how many. Throws the disk's errors. */
-  read(file: LogFile, linear: number, target: Uint8Array, offset: number, length: number): number {
-    return this.#disk.read(this.#descriptors.use(file), target, offset, length, linear - file.base);
-  }
-
-  /** Lets go of files that lie before `linear`, the least place any taker may read again; when idle, of all descriptors. */
+  /** Lets go of what lies before `linear`, the least place any taker may read again; when idle, of all descriptors. */
   release(linear: number, idle: boolean): void {
-    for (const file of [...this.files]) {
-      const settled = file.sealed && file.base + file.size <= linear;
-      if (settled || (idle && !file.gone)) this.#descriptors.close(file);
-      if (!settled || !file.gone || this.files.length === 1) continue;
-      this.files.splice(this.files.indexOf(file), 1);
-      this.version++;
+    const isSettled = ({ sealed, base, size }: Segment): boolean => sealed && base + size <= linear;
+    const needed = new Set(this.#segments.flatMap((segment) => (isSettled(segment) ? [] : [segment.file])));
+    for (const file of this.#files.all) if (!needed.has(file) || (idle && !file.gone)) this.#files.close(file);
+    const isCrowded = this.#segments.length >= SEGMENTS_MAX;
+    for (const segment of this.#segments.slice(0, -1)) {
+      if (isSettled(segment) && (segment.file.gone || isCrowded)) this.#segments.splice(this.#segments.indexOf(segment), 1);
     }
+    this.#forget();
   }
 
   close(): void {
-    for (const file of this.files) this.#descriptors.close(file);
+    for (const file of this.#files.all) this.#files.close(file);
   }
 
-  /** The last file whose base is known and at or before `linear`; an exhausted sealed file yields to its successor. */
+  #open(segment: Segment, bytes: number, complete: boolean): Ahead {
+    const { file } = segment;
+    const opening = this.#files.open(file);
+    if (opening === "open") return { kind: "bytes", segment, bytes, complete };
+    if (typeof opening === "object") return { kind: "unreadable", path: file.path, reason: opening.reason };
+    this.refresh();
+    const { trouble } = this.#files;
+    if (file.gone && trouble !== undefined) return { kind: "unreadable", path: this.directory, reason: trouble };
+    if (!this.#isGone(file)) return LATER;
+    const isDeleted = this.deleted && file.lostReason === "RotatedBeforeRead";
+    return this.#skip(segment.base + segment.size, isDeleted ? "PodDeletedBeforeRead" : file.lostReason);
+  }
+
+  #skip(to: number, reason = "RotatedBeforeRead"): Ahead {
+    return { kind: "lost", to, reason };
+  }
+
+  /** The last segment that begins at or before `linear`; -1: none does. */
   #indexAt(linear: number): number {
-    for (let i = this.files.length - 1; i >= 0; i--) {
-      const file = this.files[i]!;
-      if (file.base <= linear) return i;
-    }
-    return 0;
+    return this.#segments.findLastIndex(({ base }) => base <= linear);
   }
 
-  #append(path: string, { node, size, modifiedMs }: FileStat): void {
-    const now = this.#clock.now();
-    const old = this.#clock.wall() - modifiedMs > SEAL_OLD_MS;
-    const last = this.files.at(-1);
-    const base = !last ? 0 : last.sealed ? last.base + last.size : NaN;
-    this.files.push({
-      ...{ path, fd: -1, gone: false, node, base, size, sealed: false },
-      ...{ grewAt: old ? -Infinity : now, identity: undefined, missingSince: undefined, lostReason: "RotatedBeforeRead" },
-    });
-    this.version++;
+  /** Brings the size of the segment at `linear` up to date: when it may grow, and at the end even when it seemed finished. */
+  #measure(linear: number): void {
+    const segment = this.#segments[this.#indexAt(linear)];
+    if (!segment || (segment.sealed && segment !== this.#segments.at(-1))) return;
+    this.#measureFile(segment.file);
   }
 
-  /** The known file behind a name: the one with its node, or one whose first bytes it has. */
-  #known(path: string, stat: FileStat, unnamed: Set<LogFile>): LogFile | undefined {
-    const file = this.files.find((known) => known.node === stat.node);
-    if (!file) return this.#recognise(path, stat.node, unnamed);
-    if (stat.size >= file.size) return file;
-    this.#abandon(file, "TruncatedBeforeRead");
-    return undefined;
+  #measureFile(file: LogFile): void {
+    const size = this.#files.measure(file);
+    if (size === undefined) this.refresh();
+    else this.#resize(file, size);
   }
 
-  /** A known file without a name whose first bytes are those of the file at `path`. */
-  #recognise(path: string, node: string, unnamed: Set<LogFile>): LogFile | undefined {
-    const candidates = [...unnamed].filter((file) => file.identity && file.fd < 0 && file.node !== node);
-    if (candidates.length === 0) return undefined;
-    let fd;
-    try {
-      fd = this.#disk.open(path);
-    } catch (error) {
-      if (hasCode(error, "ENOENT", "EACCES", "EMFILE", "ENFILE")) return undefined;
-      throw error;
-    }
-    try {
-      return candidates.find((file) => identify(this.#disk, fd, file.identity!.length)?.hash === file.identity!.hash);
-    } finally {
-      this.#disk.close(fd);
-    }
-  }
-
-  #grow(file: LogFile, size: number): void {
-    if (size <= file.size || file.sealed) return;
+  #resize(file: LogFile, size: number): void {
+    if (size === file.size) return;
+    if (size < file.size) return this.#shrink(file, size);
+    const last = this.#segments.findLast((segment) => segment.file === file)!;
+    if (last.sealed) return this.#resume(file, size);
+    last.size += size - file.size;
+    last.grewAt = this.#world.clock.now();
     file.size = size;
-    file.grewAt = this.#clock.now();
+    if (file.fd >= 0) this.#files.identify(file);
   }
 
-  /** Brings an unsealed file's size up to date; a file that shrank was truncated. */
-  #measure(file: LogFile): void {
-    const stat = file.fd >= 0 ? this.#disk.statOpen(file.fd) : file.gone ? undefined : this.#disk.stat(file.path);
-    if (!stat) return;
-    if (file.fd < 0 && file.node !== "" && stat.node !== file.node) {
-      this.refresh();
+  /** A file of which the end was sealed grew: the new bytes come behind what was written elsewhere so far. */
+  #resume(file: LogFile, size: number): void {
+    const growing = this.#segments.at(-1)!;
+    const whole = growing.sealed ? growing.size : this.#wholeLines(growing);
+    if (whole === undefined) return;
+    this.#world.log.warn("a log file was written to after it seemed complete: those lines come late", {
+      ...{ path: file.path, bytes: size - file.size },
+    });
+    const rest = growing.sealed ? undefined : growing.size - whole;
+    growing.size = whole;
+    this.#seal(growing);
+    this.#push(file, size - file.size, { skip: file.size });
+    file.size = size;
+    if (rest !== undefined) this.#push(growing.file, rest, { skip: growing.skip + whole });
+  }
+
+  /** Bytes of whole lines in a growing segment; undefined: not known now, or somebody stands behind them, in a line that is too long to take. */
+  #wholeLines(segment: Segment): number | undefined {
+    try {
+      const whole = this.#lineStart(segment);
+      return segment.base + whole < this.#reached ? undefined : whole;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** A file is shorter than it was, though it begins as before: the rest is lost, and what follows is a new segment. */
+  #shrink(file: LogFile, size: number): void {
+    for (const segment of this.#segments.filter((one) => one.file === file)) {
+      const left = Math.max(0, Math.min(segment.size, size - segment.skip));
+      if (left === segment.size) continue;
+      const base = segment.sealed ? segment.base + left : NaN;
+      const lost = { ...segment, file: this.#lostFile("TruncatedBeforeRead"), skip: 0, base };
+      Object.assign(lost, { size: segment.size - left, sealed: true });
+      this.#segments.splice(this.#segments.indexOf(segment) + 1, 0, lost);
+      segment.size = left;
+      this.#seal(segment);
+    }
+    file.size = size;
+  }
+
+  /** A file that nobody knew. */
+  #append({ path, stat: { node, size, modifiedMs } }: Found): void {
+    if (this.#segments.length >= SEGMENTS_MAX) {
+      this.#world.log.warn("a container has very many log files: the rest of them is read when the first are done", {
+        ...{ container: this.source.id, files: this.#segments.length },
+      });
       return;
     }
-    if (stat.size >= file.size) this.#grow(file, stat.size);
-    else this.refresh();
+    const now = this.#world.clock.now();
+    const at = this.#world.clock.wall() - modifiedMs > SEAL_OLD_MS ? -Infinity : now;
+    this.#push(this.#files.add({ path, node, size, modifiedMs }), size, { foundAt: at, grewAt: at });
   }
 
-  /** The bytes of a file are no longer behind its node. */
-  #abandon(file: LogFile, reason: string): void {
-    file.lostReason = reason;
-    this.#descriptors.close(file);
-    file.node = "";
-    file.gone = true;
-    file.sealed = true;
-    file.missingSince = -Infinity;
-    const next = this.files[this.files.indexOf(file) + 1];
-    if (next) next.base = file.base + file.size;
+  #push(file: LogFile, size: number, more: Partial<Segment> = {}): void {
+    const now = this.#world.clock.now();
+    const last = this.#segments.at(-1);
+    const base = !last ? 0 : last.sealed ? last.base + last.size : NaN;
+    this.#segments.push({ file, skip: 0, base, size, foundAt: now, grewAt: now, sealed: false, ...more });
     this.version++;
   }
 
-  /** Seals the file at `index` when it has a successor (or the chain ended) and stopped growing. */
-  #seal(index: number): boolean {
-    const file = this.files[index]!;
-    const next = this.files[index + 1];
-    if (!next && !this.ended) return false;
-    if (Number.isNaN(file.base) || this.#clock.now() - file.grewAt < SEAL_QUIET_MS) return false;
-    file.sealed = true;
-    if (next) next.base = file.base + file.size;
-    this.version++;
+  #lostFile(lostReason = "RotatedBeforeRead"): LogFile {
+    return this.#files.add({ size: 0, gone: true, missingSince: -Infinity, lostReason });
+  }
+
+  /** Seals the segment at `index` when nothing more can come; else false. */
+  #sealQuiet(index: number): boolean {
+    const segment = this.#segments[index]!;
+    const { file } = segment;
+    if (file.gone && file.fd < 0) {
+      if (!this.#isGone(file)) return false;
+      if (file.unseen) {
+        this.#world.log.warn("a log file is gone that the agent left unfinished: what was written to it since is not known", {
+          ...{ container: this.source.id, hint: "normal when the agent was down for longer than the runtime keeps files" },
+        });
+      }
+    } else {
+      const next = this.#segments[index + 1];
+      if (!next && !this.ended) return false;
+      const since = Math.max(segment.grewAt, next?.foundAt ?? -Infinity);
+      if (this.#world.clock.now() - since < SEAL_QUIET_MS) return false;
+    }
+    this.#seal(segment);
     return true;
   }
 
-  #identify(file: LogFile): void {
-    const length = Math.min(file.size, IDENTITY_BYTES);
-    if (file.node === "" || length === 0 || (file.identity && file.identity.length >= length)) return;
-    try {
-      const fd = this.#descriptors.use(file);
-      const identity = identify(this.#disk, fd, length);
-      if (identity) file.identity = identity;
-    } catch (error) {
-      if (!hasCode(error, "ENOENT", "EACCES", "EMFILE", "ENFILE", "EIO")) throw error;
+  #seal(segment: Segment): void {
+    if (segment.sealed) return;
+    segment.sealed = true;
+    this.version++;
+    let before = segment;
+    for (const next of this.#segments.slice(this.#segments.indexOf(segment) + 1)) {
+      if (!before.sealed || !Number.isNaN(next.base)) return;
+      next.base = before.base + before.size;
+      before = next;
     }
   }
 
-  /** Opens a file for reading; returns why it can't be: "gone", or a sentence for the log. */
-  #openFor(file: LogFile): string | undefined {
-    if (file.fd >= 0) return undefined;
-    if (file.gone || file.path === "") {
-      if (file.missingSince !== undefined && this.#clock.now() - file.missingSince >= MISSING_MS) return "gone";
-      return "it has no name at present";
-    }
-    try {
-      const fd = this.#descriptors.use(file);
-      const { identity } = file;
-      if (this.#disk.statOpen(fd).node === file.node) {
-        if (!identity || identify(this.#disk, fd, identity.length)?.hash === identity.hash) return undefined;
-        // The inode was given to another file.
-        this.#abandon(file, "RotatedBeforeRead");
-        this.refresh();
-        return "gone";
-      }
-      this.#descriptors.close(file);
-      this.refresh();
-      return "it was renamed just now";
-    } catch (error) {
-      if (hasCode(error, "ENOENT")) {
-        file.gone = true;
-        file.missingSince ??= this.#clock.now();
-        this.refresh();
-        return "it has no name at present";
-      }
-      return error instanceof Error ? error.message : String(error);
-    }
+  #isGone({ gone, fd, missingSince }: LogFile): boolean {
+    const missing = this.#world.clock.now() - (missingSince ?? Infinity);
+    return gone && fd < 0 && missing >= MISSING_MS && this.#files.trouble === undefined;
   }
 
-  #lost(file: LogFile): Ahead {
-    if (!file.sealed) {
-      file.sealed = true;
-      const next = this.files[this.files.indexOf(file) + 1];
-      if (next) next.base = file.base + file.size;
-      this.version++;
+  /** Files that nobody can read any more stop growing; where there are too many pieces, neighbours become one. */
+  #giveUp(): void {
+    for (const file of this.#files.all) {
+      const held = file.fd >= 0 && this.#world.clock.now() - (file.missingSince ?? Infinity) >= HOLD_MS;
+      if (held) this.#files.close(file);
     }
-    return { kind: "lost", to: file.base + file.size, reason: file.lostReason };
+    for (const [index, { file, sealed }] of this.#segments.entries()) if (file.gone && !sealed) this.#sealQuiet(index);
+    if (this.#segments.length < SEGMENTS_MAX) return;
+    for (let i = this.#segments.length - 1; i > 0; i--) {
+      const [before, segment] = [this.#segments[i - 1]!, this.#segments[i]!];
+      const areGone = this.#isGone(before.file) && this.#isGone(segment.file);
+      if (!areGone || before.file.lostReason !== segment.file.lostReason || before.base + before.size !== segment.base) continue;
+      const size = before.size + segment.size;
+      this.#segments.splice(i - 1, 2, { ...before, file: this.#lostFile(before.file.lostReason), skip: 0, size });
+    }
+    this.#forget();
   }
-}
 
-/** The names of a chain's plain files, oldest first: rotated ones carry their time, the growing one comes last. */
-export function orderedNames(entries: readonly Entry[], name: string): string[] {
-  const rotated = new RegExp(`^${name.replaceAll(".", "\\.")}\\.\\d{8}-\\d{6}$`);
-  const names = entries.filter((entry) => entry.kind !== "directory" && rotated.test(entry.name)).map((e) => e.name);
-  names.sort();
-  if (entries.some((entry) => entry.name === name && entry.kind !== "directory")) names.push(name);
-  return names;
+  #forget(): void {
+    this.#files.keep(new Set(this.#segments.map(({ file }) => file)));
+    this.version++;
+  }
+
+  /** Offset in a segment of the line that is being written at its end. Throws the disk's errors. */
+  #lineStart({ file, skip, size }: Segment): number {
+    if (size === 0) return 0;
+    const opening = this.#files.open(file);
+    if (opening !== "open") throw new Error(typeof opening === "object" ? opening.reason : `${file.path} is ${opening}`);
+    const block = new Uint8Array(64 * 1024);
+    for (let end = size; end > 0; ) {
+      if (size - end > LINE_SEARCH_BYTES_MAX) throw new Error(`the last line of ${file.path} has no beginning`);
+      const from = Math.max(0, end - block.length);
+      const n = this.#world.disk.read(file.fd, block, 0, end - from, skip + from);
+      const newline = block.subarray(0, n).lastIndexOf(10);
+      if (newline >= 0) return from + newline + 1;
+      end = from;
+    }
+    return 0;
+  }
 }

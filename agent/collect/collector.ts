@@ -8,25 +8,22 @@
 import type { Clock } from "../clock.ts";
 import type { Disk } from "../disk.ts";
 import type { Log } from "../log.ts";
-import { Chain, type SavedFile } from "./chain.ts";
-import { Cursors } from "./cursor.ts";
+import type { Chain, SavedFile } from "./chain.ts";
+import { Containers, type Followed } from "./containers.ts";
 import { Descriptors } from "./descriptors.ts";
-import { readContainer, readLayout, type Container } from "./discovery.ts";
 import type { LinesWorld } from "./lines.ts";
 import { Reader, type Hand } from "./reader.ts";
 import type { Source } from "./source.ts";
 import type { Taker } from "./taker.ts";
 import type { Watcher } from "./watch.ts";
 
-/** How often growing files are looked at. */
+/** How often growing files are looked at, and how much earlier at most: timers are not exact. */
 export const POLL_MS = 100;
+const POLL_EARLY_MS = 5;
 /** A chain without growth for this long is watched instead. */
 const IDLE_MS = 10_000;
 /** A quiet chain's directory is listed this often until then: a restarted container begins a new file. */
 const LIST_MS = 1_000;
-export const RESCAN_MS = 30_000;
-/** A new pod is looked for at most this often. */
-const SCAN_MS = 500;
 /** How long one turn may read before others get theirs. */
 const TURN_MS = 8;
 
@@ -57,43 +54,35 @@ export interface CollectHooks {
   wake(): void;
 }
 
-interface Followed {
-  readonly chain: Chain;
-  readonly cursors: Cursors;
-  active: boolean;
-  /** When something was last read or the chain was woken. */
-  busyAt: number;
-  listedAt: number;
-  unwatch: (() => void) | undefined;
-}
-
 export class Collector {
   readonly descriptors: Descriptors;
   readonly reader: Reader;
   readonly #world: CollectWorld;
-  readonly #settings: CollectSettings;
   readonly #hooks: CollectHooks;
-  readonly #followed = new Map<string, Followed>();
+  readonly #containers: Containers;
   /** Chains that are read in turns, in the order of their turns. */
   readonly #active = new Set<Followed>();
-  /** Directories in which new ones appear, with what ends their watch; undefined: it has told of something and is over. */
-  readonly #watchedAbove = new Map<string, (() => void) | undefined>();
   /** The last turn could not read for want of memory. */
   short = false;
-  #scanDue = true;
-  #scannedAt = -Infinity;
-  #first = true;
 
   constructor(world: CollectWorld, settings: CollectSettings, hooks: CollectHooks) {
     this.#world = world;
-    this.#settings = settings;
     this.#hooks = hooks;
     this.descriptors = new Descriptors(world.disk, settings.maxOpenFiles);
     this.reader = new Reader(world);
+    const { logsDir, node } = settings;
+    this.#containers = new Containers({ ...world, descriptors: this.descriptors }, logsDir, node, {
+      saved: (source) => hooks.saved(source),
+      open: (startSeconds) => world.lines.open(startSeconds),
+      found: ({ chain }, fresh) => hooks.found(chain, fresh),
+      changed: (followed) => this.#wake(followed),
+      gone: (followed) => this.#gone(followed),
+      due: () => hooks.wake(),
+    });
   }
 
   get chains(): Chain[] {
-    return [...this.#followed.values()].map((followed) => followed.chain);
+    return [...this.#containers.all].map(({ chain }) => chain);
   }
 
   get activeCount(): number {
@@ -102,13 +91,14 @@ export class Collector {
 
   /** Puts a taker of a followed chain at a linear offset. */
   add(taker: Taker, at: number): void {
-    const followed = this.#followed.get(taker.chain.source.id)!;
+    const followed = this.#containers.get(taker.chain.source.id)!;
+    taker.chain.cover(at);
     followed.cursors.place(taker, at);
     this.#wake(followed);
   }
 
   remove(taker: Taker): void {
-    this.#followed.get(taker.chain.source.id)?.cursors.remove(taker);
+    this.#containers.get(taker.chain.source.id)?.cursors.remove(taker);
   }
 
   /** Takes a taker to an earlier place; the caller has set its counts. */
@@ -119,19 +109,13 @@ export class Collector {
 
   /** What the reader of a taker holds open: where it begins (Infinity: nothing) and its source bytes. */
   open(taker: Taker): { at: number; raw: number } {
-    const cursor = this.#followed.get(taker.chain.source.id)?.cursors.of(taker);
+    const cursor = this.#containers.get(taker.chain.source.id)?.cursors.of(taker);
     return { at: cursor?.lines.openAt ?? Infinity, raw: cursor?.lines.openRaw ?? 0 };
-  }
-
-  /** A taker has room again. */
-  wake(taker: Taker): void {
-    const followed = this.#followed.get(taker.chain.source.id);
-    if (followed) this.#wake(followed);
   }
 
   /** All chains that have a limit were read up to it (a last line without its end is left). */
   get exhausted(): boolean {
-    for (const { chain, cursors } of this.#followed.values()) {
+    for (const { chain, cursors } of this.#containers.all) {
       if (cursors.all.some((cursor) => !cursor.finished && cursor.at + cursor.tail < chain.limit)) return false;
     }
     return true;
@@ -139,12 +123,12 @@ export class Collector {
 
   /** Brings the sizes of all files up to date (for a look at the ledger). */
   measure(): void {
-    for (const { chain } of this.#followed.values()) chain.refresh();
+    this.#containers.measure();
   }
 
   /** Milliseconds until a rescan is due. */
   dueIn(now: number): number {
-    return this.#scannedAt + (this.#scanDue ? SCAN_MS : RESCAN_MS) - now;
+    return this.#containers.dueIn(now);
   }
 
   /**
@@ -155,9 +139,10 @@ export class Collector {
     const { clock } = this.#world;
     const start = clock.now();
     this.short = false;
-    if (this.dueIn(start) <= 0) this.scan();
+    if (this.#containers.dueIn(start) <= 0) this.scan();
     let more = false;
     for (const followed of [...this.#active]) {
+      if (followed.idleUntil > start) continue;
       if (clock.now() - start > TURN_MS) return "more";
       // Those that had their turn go to the end.
       this.#active.delete(followed);
@@ -170,114 +155,23 @@ export class Collector {
 
   /** Lists all directories: finds new containers, and growth and rotation that no watch told of. */
   scan(): void {
-    const { disk, clock, log } = this.#world;
-    this.#scanDue = false;
-    this.#scannedAt = clock.now();
-    for (const [path, stop] of this.#watchedAbove) if (!stop) this.#watchAbove(path);
-    const layout = readLayout(disk, this.#settings.logsDir, (path, error) =>
-      log.warn("can't list a log directory", { path, reason: String(error) }),
-    );
-    const seen = new Set<string>();
-    // A container's directory stands before its first log file.
-    const empty = layout.containers.filter((directory) => !this.#scanContainer(directory, seen));
-    const above = new Set([...layout.above, ...empty]);
-    for (const [path, stop] of this.#watchedAbove) {
-      if (above.has(path)) continue;
-      stop?.();
-      this.#watchedAbove.delete(path);
-    }
-    for (const path of above) {
-      if (this.#watchedAbove.has(path)) continue;
-      this.#watchAbove(path);
-      // What came between the listing and the watch is found by listing once more.
-      this.#scanDue = true;
-    }
-    for (const followed of this.#followed.values()) {
-      if (!seen.has(followed.chain.source.id)) this.#unseen(followed);
-      else followed.chain.release(followed.cursors.oldest(), false);
-    }
-    this.#first = false;
+    this.#containers.scan();
   }
 
   close(): void {
-    for (const stop of this.#watchedAbove.values()) stop?.();
-    for (const followed of this.#followed.values()) {
-      followed.unwatch?.();
-      for (const cursor of followed.cursors.all) cursor.lines.drop();
-      followed.chain.close();
-    }
+    this.#containers.close();
     this.reader.rest();
   }
 
-  #watchAbove(path: string): void {
-    const stop = this.#world.watcher.once(path, () => {
-      this.#watchedAbove.set(path, undefined);
-      this.#scanDue = true;
-      this.#hooks.wake();
-    });
-    this.#watchedAbove.set(path, stop);
-  }
-
-  /** Brings the chains of one container up to date; false: it has no log files. */
-  #scanContainer(directory: string, seen: Set<string>): boolean {
-    const { disk, log } = this.#world;
-    let container;
-    try {
-      container = readContainer(disk, directory, this.#settings.node);
-    } catch (error) {
-      log.warn("can't list a log directory", { path: directory, reason: String(error) });
-      return false;
-    }
-    if (!container) return false;
-    container.instances.forEach(({ name, source }, index) => {
-      seen.add(source.id);
-      const over = index < container.instances.length - 1;
-      const followed = this.#followed.get(source.id);
-      if (!followed) return this.#follow(container, name, source, over);
-      const { chain } = followed;
-      const { end, version, ended } = chain;
-      chain.refresh(container.entries);
-      // A later instance has begun: nothing more comes in this one.
-      if (over) chain.ended = true;
-      if (chain.end !== end || chain.version !== version || chain.ended !== ended) this.#wake(followed);
-    });
-    return container.instances.length > 0;
-  }
-
-  #follow(container: Container, name: string, source: Source, over: boolean): void {
-    const { clock, lines } = this.#world;
-    const world = { ...this.#world, descriptors: this.descriptors };
-    const chain = new Chain(source, container.directory, name, world, this.#hooks.saved(source));
-    chain.ended = over;
-    const seconds = Math.floor(clock.wall() / 1000);
-    const cursors = new Cursors(chain, () => lines.open(seconds));
-    const followed = { chain, cursors, active: false, busyAt: 0, listedAt: clock.now(), unwatch: undefined };
-    this.#followed.set(source.id, followed);
-    chain.refresh(container.entries);
-    this.#hooks.found(chain, !this.#first);
-  }
-
-  /** A chain whose files no listing shows: its pod was deleted. */
-  #unseen(followed: Followed): void {
-    const { chain, cursors } = followed;
-    chain.refresh();
-    if (!chain.ended) {
-      chain.ended = true;
-      this.#wake(followed);
-      return;
-    }
-    if (cursors.all.some((cursor) => !cursor.finished) || !chain.files.every((file) => file.gone)) return;
-    if (cursors.oldest() < chain.end) return;
-    followed.unwatch?.();
+  #gone(followed: Followed): void {
     this.#active.delete(followed);
-    this.#followed.delete(chain.source.id);
-    this.#hooks.gone(chain);
-    chain.close();
+    this.#hooks.gone(followed.chain);
   }
 
   #wake(followed: Followed): void {
     if (followed.cursors.all.length === 0) return;
     followed.busyAt = this.#world.clock.now();
+    followed.idleUntil = 0;
     if (followed.active) return;
     followed.active = true;
     followed.unwatch?.();
@@ -301,10 +195,11 @@ export class Collector {
     }
     if (more) followed.busyAt = now;
     if (more || blocked) return more;
+    followed.idleUntil = now + POLL_MS - POLL_EARLY_MS;
     if (now - followed.busyAt < LIST_MS || now - followed.listedAt < LIST_MS) return false;
     followed.listedAt = now;
-    this.#scanContainer(chain.directory, new Set());
-    if (now - followed.busyAt >= IDLE_MS || cursors.all.length === 0) this.#rest(followed);
+    this.#containers.look(chain.directory);
+    if (cursors.all.length === 0 || (cursors.isRead && now - followed.busyAt >= IDLE_MS)) this.#rest(followed);
     return false;
   }
 
@@ -313,11 +208,10 @@ export class Collector {
     const { chain, cursors } = followed;
     followed.active = false;
     this.#active.delete(followed);
-    if (cursors.all.length === 0) return;
-    const { end } = chain;
-    followed.unwatch = this.#world.watcher.once(chain.directory, () => this.#wake(followed));
     chain.release(cursors.oldest(), true);
+    if (cursors.all.length === 0) return;
+    followed.unwatch = this.#world.watcher.once(chain.directory, () => this.#wake(followed));
     chain.refresh();
-    if (chain.end !== end || cursors.all.some((cursor) => cursor.lines.openAt < Infinity)) this.#wake(followed);
+    if (!cursors.isRead || cursors.all.some((cursor) => cursor.lines.openAt < Infinity)) this.#wake(followed);
   }
 }

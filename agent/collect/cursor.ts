@@ -2,8 +2,9 @@
  * A place in a chain at which it is being read, for all takers that stand there. Takers that have no room stay behind
  * on a cursor of their own; cursors that meet become one.
  */
-import type { Chain, LogFile } from "./chain.ts";
+import type { Chain } from "./chain.ts";
 import type { Lines } from "./lines.ts";
+import type { Segment } from "./segments.ts";
 import type { Taker } from "./taker.ts";
 
 export class Cursor {
@@ -16,7 +17,8 @@ export class Cursor {
   tail = 0;
   /** Not to be tried before this, by the monotonic clock. */
   waitUntil = 0;
-  file: LogFile | undefined;
+  /** The segment that was last read. */
+  segment: Segment | undefined;
   finished = false;
 
   constructor(chain: Chain, lines: Lines, at: number) {
@@ -71,8 +73,16 @@ export class Cursors {
     return this.all.find((cursor) => cursor.takers.has(taker));
   }
 
-  /** Takers leave a cursor for a place before it, where their open lines begin; what they have behind that place is ahead of them. */
-  leave(cursor: Cursor, takers: readonly Taker[], origin = cursor.origin, openRaw = cursor.lines.openRaw): Cursor[] {
+  /**
+   * Takers leave a cursor for a place before it, where its open lines begin; what they have behind that place is ahead of
+   * them. Returns their new cursors.
+   */
+  leave(
+    cursor: Cursor,
+    takers: readonly Taker[],
+    origin = cursor.origin,
+    openRaw = cursor.lines.openRaw,
+  ): Cursor[] {
     const places = takers.map((taker) => {
       cursor.takers.delete(taker);
       taker.ahead += cursor.at - origin - openRaw;
@@ -85,7 +95,7 @@ export class Cursors {
 
   /** Joins the cursor with another at the same place. */
   meet(cursor: Cursor): void {
-    if (cursor.lines.openAt !== Infinity) return;
+    if (cursor.takers.size === 0 || cursor.lines.openAt !== Infinity) return;
     const other = this.all.find((c) => c !== cursor && c.at === cursor.at && c.lines.openAt === Infinity);
     if (!other) return;
     for (const taker of other.takers) cursor.takers.add(taker);
@@ -106,6 +116,17 @@ export class Cursors {
     for (const cursor of this.all)
       for (const taker of cursor.takers) oldest = Math.min(oldest, taker.oldest(cursor.lines.openAt));
     return oldest;
+  }
+
+  /** All that is known of the chain was read at each cursor, but for the beginning of a line at its end. */
+  get isRead(): boolean {
+    const end = Math.min(this.chain.end, this.chain.limit);
+    return this.all.every((cursor) => cursor.at + cursor.tail >= end);
+  }
+
+  /** The chain goes on after it had seemed to be over. */
+  revive(): void {
+    for (const cursor of this.all) cursor.finished = false;
   }
 
   #dropEmpty(cursor: Cursor): void {

@@ -1,6 +1,6 @@
 /**
- * The open log files. At most `max` at once: the one read longest ago is closed first, but a file that has no name any
- * more is kept, since nobody could open it again.
+ * The open log files, at most `max` at once. The one read longest ago is closed first. A file that has no name any more
+ * is kept, since nobody could open it again; but such files take at most half, then the one read longest ago is given up.
  */
 import type { Disk } from "../disk.ts";
 
@@ -8,19 +8,19 @@ import type { Disk } from "../disk.ts";
 export interface Openable {
   path: string;
   fd: number;
-  /** No name leads to it any more. */
+  /** No name leads to it at present. */
   gone: boolean;
 }
 
 export class Descriptors {
+  readonly max: number;
   readonly #disk: Disk;
-  readonly #max: number;
   /** In the order of last use. */
   readonly #open = new Set<Openable>();
 
   constructor(disk: Disk, max: number) {
     this.#disk = disk;
-    this.#max = max;
+    this.max = max;
   }
 
   get count(): number {
@@ -34,7 +34,7 @@ export class Descriptors {
       this.#open.add(file);
       return file.fd;
     }
-    if (this.#open.size >= this.#max) this.#closeOldest();
+    if (this.#open.size >= this.max) this.#closeOldest();
     file.fd = this.#disk.open(file.path);
     this.#open.add(file);
     return file.fd;
@@ -48,10 +48,16 @@ export class Descriptors {
   }
 
   #closeOldest(): void {
+    let named: Openable | undefined;
+    let gone: Openable | undefined;
+    let goneCount = 0;
     for (const file of this.#open) {
-      if (file.gone) continue;
-      this.close(file);
-      return;
+      if (file.gone) {
+        goneCount++;
+        gone ??= file;
+      } else named ??= file;
     }
+    const oldest = gone && goneCount > this.max / 2 ? gone : (named ?? gone);
+    if (oldest) this.close(oldest);
   }
 }

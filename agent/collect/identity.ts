@@ -1,8 +1,8 @@
 /**
- * What makes a file the same file across renames, restarts and new inodes: the hash of its first bytes. Container log
- * lines begin with a nanosecond time, so a kilobyte tells files apart.
+ * What makes a file the same file across renames, restarts and new inodes: the hash of its first bytes, its head.
+ * Container log lines begin with a nanosecond time, so a kilobyte tells files apart.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Disk } from "../disk.ts";
 
 /** Hash of the first `length` (at most IDENTITY_BYTES) bytes of a file. */
@@ -13,13 +13,22 @@ export interface Identity {
 
 export const IDENTITY_BYTES = 1024;
 
-const head = new Uint8Array(IDENTITY_BYTES);
+const buffer = new Uint8Array(IDENTITY_BYTES);
 
-/** The identity of an open file from its first `length` bytes; undefined when it has fewer. Throws the disk's errors. */
-export function identify(disk: Disk, fd: number, length: number): Identity | undefined {
+/** The first bytes of an open file, at most `length`; a view, valid until the next call. Throws the disk's errors. */
+export function readHead(disk: Disk, fd: number, length = IDENTITY_BYTES): Uint8Array {
   let done = 0;
-  for (let n = 1; n > 0 && done < length; done += n) n = disk.read(fd, head, done, length - done, done);
-  if (done < length) return undefined;
-  const hash = createHash("sha256").update(head.subarray(0, length)).digest("hex").slice(0, 24);
-  return { hash, length };
+  for (let n = 1; n > 0 && done < length; done += n) n = disk.read(fd, buffer, done, length - done, done);
+  return buffer.subarray(0, done);
+}
+
+/** The identity of a file of which these are the first bytes; undefined when they are fewer than `length`. */
+export function identityOf(head: Uint8Array, length: number): Identity | undefined {
+  if (head.length < length) return undefined;
+  return { hash: hash("sha256", head.subarray(0, length), "hex").slice(0, 24), length };
+}
+
+/** True when a file that begins with `head` may be the one with this identity. */
+export function isHead(head: Uint8Array, identity: Identity): boolean {
+  return identityOf(head, identity.length)?.hash === identity.hash;
 }

@@ -7,8 +7,9 @@
  *                                  <crc32> ["key",value]     later changes; null removes
  *
  * One write per flush, fsync by `sync`. A line that does not carry its checksum ends the file: what lies behind it was
- * torn by a crash, is cut off and said. When the changes outgrow the state, the next generation is begun; the one before is
- * removed once the new one is on stable storage. A new generation without its `end` was never finished: the one before holds.
+ * torn by a crash, is cut off and said. When the changes outgrow the state, or the file can't be trusted any more, the next
+ * generation is begun; the one before is removed once the new one is on stable storage. A new generation without its `end`
+ * was never finished: the one before holds.
  */
 import { Buffer } from "node:buffer";
 import { crc32 } from "node:zlib";
@@ -17,9 +18,11 @@ import type { Log } from "../log.ts";
 
 const FORMAT = "tailrace journal 1";
 const NAME = /^positions\.(\d{1,12})$/;
-/** A generation is followed by the next when it is larger than this and than GROWTH times the state. */
+/** A generation is followed by the next when it is larger than this and than GROWTH times the state … */
 const COMPACT_BYTES = 4 * 1024 * 1024;
 const GROWTH = 4;
+/** … or, when that failed, than before by this factor. */
+const AGAIN = 1.25;
 const FILE_BYTES_MAX = 1024 * 1024 * 1024;
 
 /** The journal can't be used as it lies there; the message says what to do. */
@@ -42,7 +45,8 @@ function load(content: Buffer, path: string): Loaded {
   if (first !== FORMAT) {
     if (first.startsWith("tailrace journal ")) {
       throw new JournalError(
-        `${path} has the format ${JSON.stringify(first)}, which this release does not read: run the release that wrote it, or move the file away to start anew`,
+        `${path} has the format ${JSON.stringify(first)}, which this release does not read: ` +
+          "run the release that wrote it, or move the file away to start anew",
       );
     }
     return { entries, size: 0, torn: content.length, complete: false };
@@ -73,7 +77,10 @@ export class Journal {
   #generation: number;
   #fd = -1;
   #size = 0;
-  #stateBytes = 0;
+  /** The next generation is begun at this size. */
+  #compactAt = 0;
+  /** What was written last may be torn, or lost: nothing may follow it. */
+  #damaged = false;
   #unsynced = false;
   #syncing: Promise<void> | undefined;
   /** Generations before the current one, to be removed once it is synced. */
@@ -92,27 +99,34 @@ export class Journal {
       .sort((a, b) => b - a);
     this.#entries = new Map();
     this.#generation = found[0] ?? 0;
-    for (const generation of found) {
-      const path = this.#path(generation);
-      const loaded = load(readWhole(disk, path, FILE_BYTES_MAX) ?? Buffer.alloc(0), path);
-      this.#stale.push(path);
-      if (!loaded.complete) continue;
-      this.#entries = loaded.entries;
-      if (loaded.torn > 0) {
-        log.warn("the end of the journal was torn by a crash and is cut off", {
-          ...{ path, bytes: loaded.torn },
-          hint: "what was delivered last may be delivered again",
-        });
-      }
-      break;
+    this.#stale = found.map((generation) => this.#path(generation));
+    const isLoaded = found.some((generation) => this.#load(this.#path(generation)));
+    if (found.length > 0 && !isLoaded) {
+      log.error("the journal can't be read: all logs are read again from their beginning", {
+        ...{ path: this.#path(found[0]!), hint: "normal only when the very first start was cut short" },
+      });
     }
     // A generation of our own: nothing is ever appended behind a torn line.
     this.#begin();
   }
 
+  /** True when a file holds a whole state, which is taken over then. */
+  #load(path: string): boolean {
+    const loaded = load(readWhole(this.#disk, path, FILE_BYTES_MAX) ?? Buffer.alloc(0), path);
+    if (!loaded.complete) return false;
+    for (const [key, line] of loaded.entries) this.#entries.set(key, line);
+    if (loaded.torn > 0) {
+      this.#log.warn("the end of the journal was torn by a crash and is cut off", {
+        ...{ path, bytes: loaded.torn },
+        hint: "what was delivered last may be delivered again",
+      });
+    }
+    return true;
+  }
+
   /** Something was written that is not on stable storage yet. */
   get unsynced(): boolean {
-    return this.#unsynced || this.#pending.size > 0;
+    return this.#unsynced || this.#damaged || this.#pending.size > 0;
   }
 
   get<T>(key: string): T | undefined {
@@ -138,17 +152,19 @@ export class Journal {
 
   /** Writes what has changed, in one write. A failure is kept in `trouble` and tried again by the next flush. */
   flush(): void {
-    if (this.#pending.size === 0) return;
+    if (this.#pending.size === 0 || this.#damaged) return;
     let text = "";
     for (const line of this.#pending.values()) text += sealed(line);
     if (!this.#append(text)) return;
     this.#pending = new Map();
-    if (this.#size > COMPACT_BYTES && this.#size > GROWTH * this.#stateBytes && !this.#syncing) this.#begin();
+    if (this.#size > this.#compactAt && !this.#syncing) this.#begin();
   }
 
-  /** Brings what was written to stable storage. Never rejects. */
+  /** Brings what was written to stable storage, in a new generation where the present one is damaged. Never rejects. */
   async sync(): Promise<void> {
-    if (this.#syncing || !this.#unsynced) return this.#syncing;
+    if (this.#syncing) return this.#syncing;
+    if (this.#damaged) this.#begin();
+    if (!this.#unsynced) return;
     this.#unsynced = false;
     this.#syncing = this.#sync(this.#stale);
     await this.#syncing;
@@ -170,7 +186,8 @@ export class Journal {
       for (const path of stale) this.#disk.remove(path);
       this.#stale = this.#stale.filter((path) => !stale.includes(path));
     } catch (error) {
-      this.#unsynced = true;
+      // What the kernel could not write it forgets: another fsync would only seem to succeed.
+      this.#damaged = true;
       this.#failed(error);
     }
   }
@@ -191,7 +208,7 @@ export class Journal {
     } catch (error) {
       if (fd >= 0) this.#disk.close(fd);
       if (this.#fd < 0) throw error;
-      this.#disk.remove(path);
+      this.#compactAt = this.#size * AGAIN;
       this.#failed(error);
       return;
     }
@@ -201,9 +218,11 @@ export class Journal {
     }
     this.#fd = fd;
     this.#generation = generation;
-    this.#size = this.#stateBytes = bytes.length;
-    this.#unsynced = true;
+    this.#size = bytes.length;
+    this.#compactAt = Math.max(COMPACT_BYTES, GROWTH * bytes.length);
+    this.#damaged = false;
     this.#pending = new Map();
+    this.#written();
   }
 
   #append(text: string): boolean {
@@ -216,15 +235,20 @@ export class Journal {
         // A part may have been written: whole lines are written again, a torn one must not stay.
         this.#disk.truncate(this.#fd, this.#size);
       } catch (second) {
+        this.#damaged = true;
         this.#failed(second);
       }
       return false;
     }
     this.#size += bytes.length;
+    this.#written();
+    return true;
+  }
+
+  #written(): void {
     this.#unsynced = true;
     if (this.trouble !== undefined) this.#log.info("the journal can be written again", { path: this.#directory });
     this.trouble = undefined;
-    return true;
   }
 
   #failed(error: unknown): void {

@@ -10,28 +10,42 @@ export interface Decoded {
   readonly consumed: number;
 }
 
+/**
+ * Which open lines end: `stale`, parts without a new one for too long; `unended`, a line too long to take whole whose
+ * newline is still missing; or all.
+ */
+export type Ending = "stale" | "unended" | "all";
+
 export interface Lines {
   /** Linear offset of the first byte that is still open; Infinity when nothing is. */
   readonly openAt: number;
   /** Source bytes of all open lines. */
   readonly openRaw: number;
+  /** A line is open of which the newline is missing: it ends with its file at the latest. */
+  readonly unended: boolean;
+  /** The time of the line before is known. */
+  readonly timed: boolean;
+  /** Open lines of all hold more than they may, and these more than their share. */
+  readonly over: boolean;
   /** A new file of the chain begins. */
   nextFile(): void;
   /** Gives back what open lines hold. */
   drop(): void;
+  /** [from, to) of the memory lies right before what is decoded next: its last line's time counts. `isWhole`: a line begins it. */
+  before(from: number, to: number, isWhole: boolean): void;
   /**
-   * Decodes [from, to) of a chunk, whose first byte lies at linear offset `base`. The bytes must be the last taken from the chunk, with
-   * `rowsRoom` bytes of room behind them; the rows are laid behind the consumed ones, and what was not consumed is given back to the
-   * chunk. `complete`: no byte will follow. Each chunk of the returned records is retained for the caller. Throws NoRoom; then these Lines are of no use any more: open
-   * others at `openAt` as it was before.
+   * Decodes [from, to) of a chunk, whose first byte lies at linear offset `base`. The bytes must be the last taken from
+   * the chunk, with `rowsRoom` bytes of room behind them; the rows are laid behind the consumed ones, and what was not
+   * consumed is given back to the chunk. `complete`: no byte will follow. Each chunk of the returned records is retained
+   * for the caller. Throws NoRoom; then these Lines are of no use any more: open others at `openAt` as it was before.
    */
   decode(chunk: Chunk, from: number, to: number, base: number, complete: boolean, now: number): Decoded;
   /**
-   * Ends open lines whose end never came: those without a new part for too long, or all with `force`. Returns their records, marked
-   * truncated, or undefined when there are none. `chunk` gives `rowsRoom`; AT refers to `base`. Throws NoRoom.
+   * Ends open lines whose end never came. Returns their records, marked truncated, or undefined when there are none.
+   * `chunk` gives `rowsRoom`; AT refers to `base`. Throws NoRoom.
    */
-  flush(chunk: Chunk, base: number, now: number, force: boolean): Records | undefined;
-  /** True when `flush` without force would end a line. */
+  flush(chunk: Chunk, base: number, now: number, ending: Ending): Records | undefined;
+  /** True when `flush` of what is stale would end a line. */
   stale(now: number): boolean;
 }
 
@@ -42,8 +56,6 @@ export interface LinesWorld {
   readonly lineBytesMax: number;
   /** Room for rows that must be free behind the bytes to decode. */
   readonly rowsRoom: number;
-  /** Open lines hold more than they may. */
-  over(): boolean;
   /** `startSeconds` (since 1970) is the time of lines that do not parse when no line before them had one. */
   open(startSeconds: number): Lines;
 }

@@ -8,7 +8,8 @@ import { openChunk, type Chunk } from "../memory/chunk.ts";
 import { NoRoom } from "../memory/pool.ts";
 import type { Records } from "../memory/records.ts";
 import type { Cursor, Cursors } from "./cursor.ts";
-import type { LinesWorld } from "./lines.ts";
+import type { Ending, LinesWorld } from "./lines.ts";
+import type { Segment } from "./segments.ts";
 import type { Taker } from "./taker.ts";
 
 /** The most bytes of one read. */
@@ -16,6 +17,8 @@ export const READ_BYTES = 1024 * 1024;
 /** Room for rows behind the text of a full read: 40 bytes for lines of 160 bytes; shorter lines end the chunk early. */
 const CHUNK_BYTES = READ_BYTES + READ_BYTES / 4;
 const WAIT_MS = 1_000;
+/** How far the time of the line before is looked for. */
+const BEFORE_BYTES = 16 * 1024;
 
 /**
  * Takes the rows of one reading for each of the takers; returns those that could not (no memory): they will be given
@@ -52,9 +55,9 @@ export class Reader {
 
   /** Reads once at a cursor. */
   read(cursors: Cursors, cursor: Cursor): Reading {
-    const { clock, log } = this.#world;
-    const now = clock.now();
+    const now = this.#world.clock.now();
     if (now < cursor.waitUntil || cursor.finished) return "idle";
+    const { chain, lines } = cursor;
     const willing: Taker[] = [];
     let room = READ_BYTES;
     for (const taker of cursor.takers) {
@@ -63,89 +66,85 @@ export class Reader {
       willing.push(taker);
       room = Math.min(room, bytes);
     }
-    if (willing.length === 0) return "blocked";
-    const { chain } = cursor;
+    if (willing.length === 0) {
+      chain.hold(cursor.at);
+      return "blocked";
+    }
     const ahead = chain.look(cursor.at, cursor.tail);
     switch (ahead.kind) {
       case "nothing":
         return this.#end(cursors, cursor, ahead.complete, now);
-      case "lost": {
-        for (const taker of cursor.takers) taker.lost(cursor.at, ahead.to, ahead.reason);
-        const bytes = ahead.to - cursor.at;
-        log.error("log bytes were gone before they could be read", {
-          ...{ container: chain.source.id, reason: ahead.reason, bytes },
-          hint: "the backlog was longer than the runtime keeps; keep more rotated files, or a faster sink",
-        });
-        cursor.advance(bytes);
-        return "read";
-      }
+      case "lost":
+        // What is open has lost its end.
+        return this.#flush(cursors, cursor, now, "all") ?? this.#lose(cursor, ahead.to, ahead.reason);
       case "unreadable":
-        cursor.waitUntil = now + WAIT_MS;
-        log.warn("can't read a log file, trying again", { path: ahead.file.path, reason: ahead.reason });
-        return "idle";
+        return this.#unreadable(cursor, ahead.path, ahead.reason, now);
       case "bytes":
     }
+    const { segment } = ahead;
+    if (lines.unended && cursor.segment !== segment) {
+      const reading = this.#flush(cursors, cursor, now, "unended");
+      if (reading) return reading;
+    }
+    // Up to where another reader stands, unless that is in the middle of a line.
+    const next = cursors.next(cursor.at) - cursor.at;
+    const until = next > cursor.tail ? next : Infinity;
     // At least one line must fit, whatever the room.
-    const least = this.#world.lines.lineBytesMax;
-    const until = cursors.next(cursor.at) - cursor.at;
-    let length = Math.min(ahead.bytes, Math.max(room, least), READ_BYTES, until);
+    const { lineBytesMax, rowsRoom } = this.#world.lines;
+    let length = Math.min(ahead.bytes, Math.max(Math.min(room, READ_BYTES), lineBytesMax), until);
     const chunk = this.#room(length);
     if (!chunk) return "short";
-    length = Math.min(length, chunk.end - chunk.used - this.#world.lines.rowsRoom);
+    length = Math.min(length, chunk.end - chunk.used - rowsRoom);
     if (willing.length < cursor.takers.size) {
       const left = [...cursor.takers].filter((taker) => !willing.includes(taker));
       cursors.leave(cursor, left);
     }
-    if (cursor.file !== ahead.file) {
-      cursor.lines.nextFile();
-      cursor.file = ahead.file;
-    }
-    const from = chunk.used;
     let n;
     try {
-      n = chain.read(ahead.file, cursor.at, this.#world.lines.memory.bytes, from, length);
+      if (cursor.segment !== segment) this.#enter(cursor, segment, chunk);
+      n = chain.read(segment, cursor.at, this.#world.lines.memory.bytes, chunk.used, length);
     } catch (error) {
-      cursor.waitUntil = now + WAIT_MS;
-      log.warn("can't read a log file, trying again", { path: ahead.file.path, reason: String(error) });
-      return "idle";
+      return this.#unreadable(cursor, segment.file.path, String(error), now);
     }
     this.bytesRead += n;
-    return this.#decode(cursors, cursor, chunk, from, n, ahead.complete && n === ahead.bytes, now);
+    return this.#decode(cursors, cursor, chunk, n, ahead.complete && n === ahead.bytes, now);
   }
 
-  #decode(
-    cursors: Cursors,
-    cursor: Cursor,
-    chunk: Chunk,
-    from: number,
-    n: number,
-    complete: boolean,
-    now: number,
-  ): Reading {
-    const { origin } = cursor;
-    const openRaw = cursor.lines.openRaw;
+  /** The first reading in a segment. When that begins behind lines that nobody remembers, those are looked at for their time. */
+  #enter(cursor: Cursor, segment: Segment, chunk: Chunk): void {
+    const { chain, lines, at } = cursor;
+    lines.nextFile();
+    const { bytes } = this.#world.lines.memory;
+    const length = Math.min(at - segment.base, BEFORE_BYTES, chunk.end - chunk.used);
+    if (!lines.timed && length > 0) {
+      const n = chain.read(segment, at - length, bytes, chunk.used, length);
+      lines.before(chunk.used, chunk.used + n, length === at - segment.base);
+    }
+    cursor.segment = segment;
+  }
+
+  #decode(cursors: Cursors, cursor: Cursor, chunk: Chunk, n: number, complete: boolean, now: number): Reading {
+    const { origin, lines } = cursor;
+    const { openRaw } = lines;
+    const from = chunk.used;
     let decoded;
     try {
-      decoded = cursor.lines.decode(chunk, from, from + n, cursor.at, complete, now);
+      decoded = lines.decode(chunk, from, from + n, cursor.at, complete, now);
     } catch (error) {
       if (!(error instanceof NoRoom)) throw error;
       chunk.used = from;
-      for (const back of cursors.leave(cursor, [...cursor.takers], origin, openRaw)) back.waitUntil = now + WAIT_MS;
+      this.#leave(cursors, cursor, [...cursor.takers], now, origin, openRaw);
       return "short";
     }
     if (decoded.consumed === 0) {
       cursor.tail = n;
       return "idle";
     }
-    if (decoded.records) {
-      const refused = this.#world.hand(decoded.records, [...cursor.takers]);
-      for (const held of decoded.records.chunks) held.release();
-      if (refused.length > 0) cursors.leave(cursor, refused, origin, openRaw);
-    }
+    if (decoded.records && !this.#hand(cursors, cursor, decoded.records, now, origin, openRaw)) return "short";
     cursor.advance(decoded.consumed);
-    if (this.#world.lines.over() && cursor.lines.openAt < Infinity) {
-      // Open lines outgrew their memory: go back to where they begin, and let others have theirs first.
-      for (const back of cursors.leave(cursor, [...cursor.takers])) back.waitUntil = now + WAIT_MS;
+    if (lines.over) {
+      // Go back to where the open lines begin, and let others have theirs first.
+      this.#leave(cursors, cursor, [...cursor.takers], now);
       return "idle";
     }
     cursors.meet(cursor);
@@ -154,34 +153,79 @@ export class Reader {
 
   /** Nothing lies ahead: open lines may have waited long enough, and a chain that is over ends here. */
   #end(cursors: Cursors, cursor: Cursor, complete: boolean, now: number): Reading {
-    const { lines } = cursor;
-    if (lines.openAt < Infinity && (complete || lines.stale(now))) {
-      const chunk = this.#room(this.#world.lines.rowsRoom);
-      if (!chunk) return "short";
-      const { origin, openRaw } = { origin: cursor.origin, openRaw: lines.openRaw };
-      let records;
-      try {
-        records = lines.flush(chunk, cursor.at, now, complete);
-      } catch (error) {
-        if (!(error instanceof NoRoom)) throw error;
-        cursors.leave(cursor, [...cursor.takers], origin, openRaw);
-        return "short";
-      }
-      if (records) {
-        const refused = this.#world.hand(records, [...cursor.takers]);
-        for (const held of records.chunks) held.release();
-        if (refused.length > 0) cursors.leave(cursor, refused, origin, openRaw);
-        return "read";
-      }
-    }
-    if (complete && !cursor.finished) {
+    const reading = complete || cursor.lines.stale(now) ? this.#flush(cursors, cursor, now, complete ? "all" : "stale") : undefined;
+    if (reading) return reading;
+    if (complete) {
       cursor.finished = true;
       for (const taker of cursor.takers) taker.finished();
     }
     return "idle";
   }
 
-  /** The shared chunk, when it has room for `length` bytes of text and their rows, else a new one; undefined: no memory. */
+  /** Ends open lines; undefined: there were none to end. */
+  #flush(cursors: Cursors, cursor: Cursor, now: number, ending: Ending): Reading | undefined {
+    const { lines, origin, at } = cursor;
+    const { openAt, openRaw } = lines;
+    if (openAt === Infinity) return undefined;
+    const chunk = this.#room(this.#world.lines.rowsRoom);
+    if (!chunk) return "short";
+    let records;
+    try {
+      records = lines.flush(chunk, at, now, ending);
+    } catch (error) {
+      if (!(error instanceof NoRoom)) throw error;
+      this.#leave(cursors, cursor, [...cursor.takers], now, origin, openRaw);
+      return "short";
+    }
+    if (!records) return undefined;
+    return this.#hand(cursors, cursor, records, now, origin, openRaw) ? "read" : "short";
+  }
+
+  /** Hands records to the takers and lets them go; takers that have no memory for them go back to `origin`. False: all had to. */
+  #hand(
+    cursors: Cursors,
+    cursor: Cursor,
+    records: Records,
+    now: number,
+    origin: number,
+    openRaw: number,
+  ): boolean {
+    const refused = this.#world.hand(records, [...cursor.takers]);
+    for (const held of records.chunks) held.release();
+    this.#leave(cursors, cursor, refused, now, origin, openRaw);
+    return cursor.takers.size > 0;
+  }
+
+  /** Takers go back and try again after a while. */
+  #leave(
+    cursors: Cursors,
+    cursor: Cursor,
+    takers: readonly Taker[],
+    now: number,
+    origin?: number,
+    openRaw?: number,
+  ): void {
+    for (const back of cursors.leave(cursor, takers, origin, openRaw)) back.waitUntil = now + WAIT_MS;
+  }
+
+  #lose(cursor: Cursor, to: number, reason: string): Reading {
+    const bytes = to - cursor.at;
+    for (const taker of cursor.takers) taker.lost(cursor.at, to, reason);
+    this.#world.log.error("log bytes were gone before they could be read", {
+      ...{ container: cursor.chain.source.id, reason, bytes },
+      hint: "the backlog was longer than the runtime keeps; keep more rotated files, or a faster sink",
+    });
+    cursor.advance(bytes);
+    return "read";
+  }
+
+  #unreadable(cursor: Cursor, path: string, reason: string, now: number): Reading {
+    cursor.waitUntil = now + WAIT_MS;
+    this.#world.log.warn("can't read a log file, trying again", { path, reason });
+    return "idle";
+  }
+
+  /** The shared chunk when it has room for `length` bytes of text and their rows, else a new one; undefined: no memory. */
   #room(length: number): Chunk | undefined {
     const { memory, lineBytesMax, rowsRoom } = this.#world.lines;
     const need = length + Math.ceil(length / 4) + rowsRoom;
