@@ -181,6 +181,7 @@ export class Agent {
     const outlets = [...this.dispatcher.outlets.values()];
     await this.pipelines.end(outlets);
     this.#final = outlets.map((outlet) => ({ sink: outlet.id, ledger: this.ledger(outlet) }));
+    this.positions.saveSizes(this.collector.chains);
     this.collector.close();
     this.#pool.rest();
     this.positions.save();

@@ -32,6 +32,8 @@ export class Positions {
   readonly #versions = new WeakMap<Chain, string>();
   /** By sink: the ledgers of containers that are not followed (any more). */
   readonly #departed = new Map<string, Ledger>();
+  /** Source bytes found, since the start, to have vanished unread. */
+  vanishedBytes = 0;
   #sweptAt = -Infinity;
 
   constructor(world: { clock: Clock; log: Log }, journal: Journal, openAt: (subscription: Subscription) => number) {
@@ -124,6 +126,7 @@ export class Positions {
     const end = (this.files(chain) ?? []).reduce((at, file) => Math.max(at, file.base) + file.size, 0);
     const missing = end - saved.start - sumTotals(saved.totals).bytes;
     if (missing <= 0) return;
+    this.vanishedBytes += missing;
     addTo(saved.totals, UNREAD, 0, missing);
     this.journal.put(key, saved);
     this.#log.error("a container was deleted before its log was read", {
@@ -205,6 +208,15 @@ export class Positions {
     const before = this.#clock.wall() - KEEP_MS;
     const keys = this.journal.keys(prefix).filter((key) => this.journal.get<number>(key)! <= before);
     return keys.map((key) => key.slice(prefix.length));
+  }
+
+  /** Notes how far the files of chains reach by now, so that what vanishes while no agent runs is told with its bytes. */
+  saveSizes(chains: Iterable<Chain>): void {
+    for (const chain of chains) {
+      const files = chain.saved();
+      const key = `chain/${chain.source.id}`;
+      if (JSON.stringify(files) !== JSON.stringify(this.journal.get(key))) this.journal.put(key, files);
+    }
   }
 
   #put(subscription: Subscription): void {

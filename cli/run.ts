@@ -1,5 +1,5 @@
 /** `tailrace run`: the agent on one machine, until it is told to stop, or once over what is there now. */
-import { mkdirSync, watch } from "node:fs";
+import { mkdirSync, statSync, watch } from "node:fs";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
@@ -126,7 +126,7 @@ export async function runAgent(options: RunOptions): Promise<number> {
     agent = new Agent(options.config, world, options);
   } catch (error) {
     if (!isStateError(error)) throw error;
-    process.stderr.write(`tailrace: can't use the data directory: ${error.message}\n`);
+    process.stderr.write(`tailrace: can't use the data directory: ${error.message.replace(/\/proc\/self\/fd\/\d+/, options.dataDir)}\n`);
     return EXIT_BAD;
   }
   const reload = async (): Promise<{ problems: Problem[] }> => {
@@ -229,7 +229,7 @@ function report(agent: Agent, before: Ledger, end: End, options: RunOptions): nu
   if (remaining > 0) {
     process.stderr.write(`tailrace: ${remaining} bytes at the ends of files are no whole lines yet and are left there\n`);
   }
-  return givenUp(after) > givenUp(before) ? EXIT_GIVEN_UP : 0;
+  return givenUp(after) > givenUp(before) || agent.positions.vanishedBytes > 0 ? EXIT_GIVEN_UP : 0;
 }
 
 /** Lines and bytes that were neither delivered nor filtered on purpose. */
@@ -238,10 +238,10 @@ function givenUp(ledger: Ledger): number {
   return sumTotals(Object.fromEntries(settled)).bytes;
 }
 
-/** Calls `changed` when a file changes, however an editor or a mounted ConfigMap replaces it. */
+/** Calls `changed` when a file, or one in a directory, changes, however an editor or a mounted ConfigMap replaces it. */
 function watchFile(path: string, changed: () => void): () => void {
   let timer: NodeJS.Timeout | undefined;
-  const directory = resolve(path, "..");
+  const directory = statSync(path).isDirectory() ? path : resolve(path, "..");
   const watcher = watch(directory, () => {
     clearTimeout(timer);
     timer = setTimeout(changed, 200);

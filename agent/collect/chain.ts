@@ -232,7 +232,7 @@ export class Chain {
     last.size += size - file.size;
     last.grewAt = this.#world.clock.now();
     file.size = size;
-    if (file.fd >= 0) this.#files.identify(file);
+    if (file.fd >= 0 || !file.identity) this.#files.identify(file);
   }
 
   /** A file of which the end was sealed grew: the new bytes come behind what was written elsewhere so far. */
@@ -286,7 +286,9 @@ export class Chain {
     }
     const now = this.#world.clock.now();
     const at = this.#world.clock.wall() - modifiedMs > SEAL_OLD_MS ? -Infinity : now;
-    this.#push(this.#files.add({ path, node, size, modifiedMs }), size, { foundAt: at, grewAt: at });
+    const file = this.#files.add({ path, node, size, modifiedMs });
+    this.#push(file, size, { foundAt: at, grewAt: at });
+    this.#files.identify(file);
   }
 
   #push(file: LogFile, size: number, more: Partial<Segment> = {}): void {

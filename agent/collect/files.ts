@@ -19,7 +19,7 @@ export interface LogFile extends Openable {
   /** When it was written to, as of the last look. */
   modifiedMs: number;
   identity: Identity | undefined;
-  /** Since when no name led to it, by the monotonic clock; undefined: it has one. */
+  /** Since when looks at the names found none of it, by the monotonic clock. */
   missingSince: number | undefined;
   /** What to call bytes of it that can't be read any more. */
   lostReason: string;
@@ -47,6 +47,9 @@ export type Opening = "open" | "moved" | "missing" | { readonly reason: string }
 interface Name extends Found {
   file: LogFile | undefined;
 }
+
+/** Files that begin alike for fewer bytes than this may be two. */
+const COPY_BYTES_MIN = 32;
 
 const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
@@ -118,7 +121,7 @@ export class Files {
     }
     // What is older than a file that we know was empty, or settled when it was forgotten.
     const last = names.findLastIndex(({ file }) => file);
-    return { known, found: isComplete ? names.slice(last + 1) : [] };
+    return { known, found: isComplete ? this.#originals(names.slice(last + 1)) : [] };
   }
 
   /** Opens a file for reading, unless its name leads to another one by now. */
@@ -238,7 +241,7 @@ export class Files {
   /** The bytes of a file are no longer behind its node; a copy of it may turn up, or not. */
   #replace(file: LogFile, lostReason: string): void {
     this.close(file);
-    Object.assign(file, { lostReason, node: "", path: "", gone: true, missingSince: this.#clock.now() });
+    Object.assign(file, { lostReason, node: "", path: "", gone: true, missingSince: undefined });
   }
 
   /**
@@ -270,6 +273,17 @@ export class Files {
     return heads.size === unknown.length || !candidates.some((file) => file.node === "" && unnamed.has(file));
   }
 
+  /** New files without those that are a copy of a younger one: that one is about to be emptied, and is read until then. */
+  #originals(found: readonly Name[]): Name[] {
+    if (found.length < 2) return [...found];
+    const heads = found.map(({ path }) => this.#headAt(path));
+    return found.filter(({ stat }, index) => {
+      const head = heads[index];
+      if (!head || head.length < COPY_BYTES_MIN) return true;
+      return !found.some((other, at) => at > index && other.stat.size >= stat.size && heads[at] && isCopy(head, heads[at]));
+    });
+  }
+
   #headAt(path: string): Uint8Array | undefined {
     let fd = -1;
     try {
@@ -284,6 +298,7 @@ export class Files {
   }
 }
 
+/** One begins as the whole other. */
 function isCopy(head: Uint8Array, other: Uint8Array): boolean {
   const length = Math.min(head.length, other.length);
   return Buffer.compare(head.subarray(0, length), other.subarray(0, length)) === 0;

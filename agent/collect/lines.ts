@@ -56,6 +56,8 @@ export interface LinesWorld {
   readonly lineBytesMax: number;
   /** Room for rows that must be free behind the bytes to decode. */
   readonly rowsRoom: number;
+  /** How many lines of all did not parse, and were cut. */
+  readonly counts: { readonly invalid: number; readonly truncated: number };
   /** `startSeconds` (since 1970) is the time of lines that do not parse when no line before them had one. */
   open(startSeconds: number): Lines;
 }

@@ -127,6 +127,7 @@ export class Reader {
     const { origin, lines } = cursor;
     const { openRaw } = lines;
     const from = chunk.used;
+    const { invalid, truncated } = this.#world.lines.counts;
     let decoded;
     try {
       decoded = lines.decode(chunk, from, from + n, cursor.at, complete, now);
@@ -136,6 +137,7 @@ export class Reader {
       this.#leave(cursors, cursor, [...cursor.takers], now, origin, openRaw);
       return "short";
     }
+    this.#warn(cursor, invalid, truncated);
     if (decoded.consumed === 0) {
       cursor.tail = n;
       return "idle";
@@ -149,6 +151,22 @@ export class Reader {
     }
     cursors.meet(cursor);
     return "read";
+  }
+
+  /** Says what was wrong with lines, given the counts from before they were decoded. */
+  #warn({ chain }: Cursor, invalid: number, truncated: number): void {
+    const { log, lines } = this.#world;
+    const container = chain.source.id;
+    if (lines.counts.invalid > invalid) {
+      const hint = "they are passed on whole; normal where something else writes into the container's log";
+      log.warn("lines could not be parsed as CRI or json-file", { container, lines: lines.counts.invalid - invalid, hint });
+    }
+    if (lines.counts.truncated > truncated) {
+      const hint = "raise maxLineBytes if they should be whole";
+      log.warn("lines were cut: longer than maxLineBytes, or without an end", {
+        ...{ container, lines: lines.counts.truncated - truncated, hint },
+      });
+    }
   }
 
   /** Nothing lies ahead: open lines may have waited long enough, and a chain that is over ends here. */

@@ -323,6 +323,7 @@ export function decoding(world: DecodeWorld): LinesWorld {
     memory: world.memory,
     lineBytesMax: lineBytesMax(world.maxLineBytes),
     rowsRoom: ROWS_ROOM,
+    counts: world.counts,
     open: (startSeconds) => new Decoder(world, startSeconds),
   };
 }

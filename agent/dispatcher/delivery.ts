@@ -3,6 +3,7 @@
  * take nothing now. The sink's outcomes turn into settlements here, and nowhere else.
  */
 import { KEPT } from "../memory/columns.ts";
+import { PAGE_BYTES } from "../memory/arena.ts";
 import type { Memory } from "../memory/memory.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
@@ -95,6 +96,8 @@ export class Delivery {
     const { batch, owners } = batchOf(memory, load);
     const request = sink.encode(batch);
     if (request === "no room") {
+      // What is free may lie in pieces; a smaller request may fit in one.
+      if (load.rows > 1 && load.bytes > PAGE_BYTES) return halve(memory, load);
       this.#world.starved();
       return request;
     }

@@ -86,7 +86,7 @@ export class Dispatcher {
     if (others.length === 0) hungry.release();
   }
 
-  /** Deals out the memory anew: in equal shares to those that hold something. */
+  /** Deals out the memory anew: in equal shares to those that hold something, and one for whoever comes next. */
   #deal(): void {
     let active = 0;
     let probes = 0;
@@ -94,7 +94,8 @@ export class Dispatcher {
       if (outlet.active) active++;
       if (outlet.released) probes += outlet.pinnedBytes;
     }
-    this.#shareBytes = Math.max(SHARE_BYTES_MIN, Math.floor(this.#queueBytes / Math.max(1, active)));
+    const shares = Math.max(1, Math.min(active + 1, this.outlets.size));
+    this.#shareBytes = Math.max(SHARE_BYTES_MIN, Math.floor(this.#queueBytes / shares));
     const mayProbe = probes < this.#queueBytes * PROBES_SHARE;
     for (const outlet of this.outlets.values()) outlet.mayProbe = mayProbe;
   }

@@ -5,35 +5,7 @@
  */
 import type { Clock } from "../../kube/clock.ts";
 import type { KubeObject } from "../../kube/objects.ts";
-
-export interface Asked {
-  readonly method: string;
-  /** With its query. */
-  readonly path: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
-}
-
-/** Where an answer goes. After `end` or `cut`, and when the other side has left, nothing has an effect. */
-export interface Line {
-  head(status: number, headers?: Record<string, string>): void;
-  write(text: string): void;
-  end(): void;
-  cut(): void;
-  onClose(run: () => void): void;
-}
-
-/** Befalls the next list or watch. */
-export type Fault = { on: "list" | "watch" } & (
-  | { kind: "status"; code: number; retryAfter?: number; text?: string }
-  /** No answer at all. */
-  | { kind: "refuse" }
-  | { kind: "cut" | "silent"; afterBytes: number }
-  | { kind: "slow"; ms: number }
-  /** Comes before anything else. */
-  | { kind: "insert"; text: string }
-  | { kind: "end" }
-);
+import { type Asked, bound, type Fault, limited, type Line } from "./kube-faults.ts";
 
 export interface ModelObject extends KubeObject {
   readonly data: unknown;
@@ -48,7 +20,8 @@ interface Past {
 interface Watcher {
   readonly line: Line;
   readonly selector: string;
-  version: number;
+  /** Asked for what came after it. */
+  readonly from: number;
   silent: boolean;
 }
 
@@ -218,7 +191,7 @@ export class KubeModel {
       return line.end();
     }
     line.head(200, { "content-type": "application/json" });
-    const watcher = { line, selector: query.get("labelSelector") ?? "", version: from, silent: false };
+    const watcher = { line, selector: query.get("labelSelector") ?? "", from, silent: false };
     this.#watchers.add(watcher);
     const cancel = this.#clock.after(Number(query.get("timeoutSeconds")) * 1000, () => {
       this.#watchers.delete(watcher);
@@ -230,7 +203,7 @@ export class KubeModel {
       cancel();
       cancelBookmarks();
     });
-    for (const past of this.#history) if (past.version > from) this.#send(watcher, past);
+    for (const past of this.#history) this.#send(watcher, past);
   }
 
   #bookmarkOften(watcher: Watcher): () => void {
@@ -254,7 +227,7 @@ export class KubeModel {
 
   #send(watcher: Watcher, { version, before, after }: Past): void {
     const [was, is] = [before, after].map((object) => object !== undefined && selects(watcher.selector, object));
-    if (watcher.silent || (!was && !is)) return;
+    if (watcher.silent || version <= watcher.from || (!was && !is)) return;
     const type = is ? (was ? "MODIFIED" : "ADDED") : "DELETED";
     const last = is ? after! : before!;
     const object = { ...last, metadata: { ...last.metadata, resourceVersion: String(version) } };
@@ -270,7 +243,12 @@ function selects(selector: string, { metadata }: ModelObject): boolean {
   return selector === "" || metadata.labels?.[key] === value;
 }
 
-const REASONS: Record<number, string> = { 401: "Unauthorized", 403: "Forbidden", 410: "Expired", 429: "TooManyRequests" };
+const REASONS: Record<number, string> = {
+  401: "Unauthorized",
+  403: "Forbidden",
+  410: "Expired",
+  429: "TooManyRequests",
+};
 
 function status(code: number): object {
   const reason = REASONS[code] ?? "InternalError";
@@ -278,29 +256,3 @@ function status(code: number): object {
 }
 
 const errorEvent = (code: number): string => `${JSON.stringify({ type: "ERROR", object: status(code) })}\n`;
-
-const bound = (line: Line): Line => ({
-  head: (...head) => line.head(...head),
-  write: (text) => line.write(text),
-  end: () => line.end(),
-  cut: () => line.cut(),
-  onClose: (run) => line.onClose(run),
-});
-
-/** Lets so many bytes through; what comes then is a cut, or nothing for ever. */
-function limited(line: Line, bytes: number, then: "cut" | "silent"): Line {
-  let left = bytes;
-  return {
-    ...bound(line),
-    write(text) {
-      const part = Buffer.from(text);
-      // Cut inside a character the text is broken, as it would be on a socket.
-      if (left > 0) line.write(part.subarray(0, left).toString("latin1") === "" ? "" : part.subarray(0, left).toString());
-      left -= part.length;
-      if (left <= 0 && then === "cut") line.cut();
-    },
-    end() {
-      if (left > 0) line.end();
-    },
-  };
-}

@@ -44,30 +44,30 @@ function many(pipelines: number, settings: SinkSettings = {}): Rig {
 
 test("100 pipelines with three sinks each all get on within 16 MiB", async () => {
   const rig = many(100);
-  for (let p = 0; p < 100; p++) rig.write(`${p}`, lines(`${p}`, 1_500, 200));
+  for (let p = 0; p < 100; p++) rig.write(`${p}`, lines(`${p}`, 700, 200));
   let most = 0;
   for (let i = 0; i < 60; i++) {
     await rig.run(1_000);
     most = Math.max(most, rig.memory.arena.usedBytes);
   }
   rig.check();
-  const left = [...rig.destinations].filter(([, { stored }]) => stored.length < 1_500);
+  const left = [...rig.destinations].filter(([, { stored }]) => stored.length < 700);
   assert.deepEqual(left.map(([name, { stored }]) => `${name} ${stored.length}`), []);
   assert.ok(most <= 14 * MIB);
 });
 
 test("the same when every third sink is dead: the others get on, and so do these when they are back", async () => {
-  const rig = many(60);
-  for (let p = 0; p < 60; p++) {
+  const rig = many(40);
+  for (let p = 0; p < 40; p++) {
     rig.destination(`${p}-x`).mode = p % 2 ? "hang" : "hold";
-    rig.write(`${p}`, lines(`${p}`, 1_500, 200));
+    rig.write(`${p}`, lines(`${p}`, 700, 200));
   }
   await rig.run(60_000);
   rig.check();
   const left = (dead: boolean): string[] =>
-    [...rig.destinations].filter(([name, { stored }]) => name.endsWith("x") === dead && stored.length < 1_500).map(([name]) => name);
+    [...rig.destinations].filter(([name, { stored }]) => name.endsWith("x") === dead && stored.length < 700).map(([name]) => name);
   assert.deepEqual(left(false), []);
-  for (let p = 0; p < 60; p++) rig.destination(`${p}-x`).mode = "accept";
+  for (let p = 0; p < 40; p++) rig.destination(`${p}-x`).mode = "accept";
   await rig.run(200_000);
   assert.deepEqual(left(true), []);
 });
@@ -105,7 +105,7 @@ test("when queues hold all memory and none has room for a request, others give w
   assert.ok([...rig.dispatcher.outlets.values()].every(({ rows }) => rows > 0));
   // What else takes memory, such as lines that were rewritten, knows no reserve.
   const free = fill(rig, 0);
-  await rig.run(30_000);
+  await rig.run(5_000);
   free();
   await rig.run(10_000);
   for (let i = 0; i < 8; i++) assert.equal(rig.destination(`s${i}`).stored.length, 1_000);
@@ -127,19 +127,30 @@ test("memory for requests goes round: a sink that found none comes first the nex
   for (const sink of ["a", "b", "c"]) assert.equal(rig.destination(sink).stored.length, 32_000);
 });
 
-test("while memory is short a request without an answer is given up after 5 s: that is no attempt", async () => {
-  const rig = new Rig({ stuck: { maxRetries: 0 }, good: {} }, { selects: (container, sink) => container.startsWith(sink) });
+test("a sink with much to send and no answers does not keep another from beginning", async () => {
+  const rig = new Rig({ stuck: {}, good: {} }, { selects: (container, sink) => container.startsWith(sink) });
   rig.destination("stuck").mode = "hang";
   for (let i = 0; i < 8; i++) rig.write(`stuck-${i}`, lines("s", 6_000, 200));
-  await rig.run(2_000);
+  await rig.run(3_000);
+  for (let i = 0; i < 4; i++) rig.write(`good-${i}`, lines("g", 1_000, 200));
+  await rig.run(1_500);
+  assert.equal(rig.destination("good").stored.length, 4_000);
+});
+
+test("while memory is short a request without an answer is given up after 5 s: that is no attempt", async () => {
+  const rig = new Rig({ stuck: { maxRetries: 0 }, good: {} }, { selects: (container, sink) => container.startsWith(sink) });
+  rig.destination("stuck").latencyMs = 8_000;
+  for (let i = 0; i < 8; i++) rig.write(`stuck-${i}`, lines("s", 6_000, 200));
   for (let i = 0; i < 20; i++) {
-    for (let j = 0; j < 8; j++) rig.write(`good-${j}`, lines("g", 3_000, 200));
+    for (let j = 0; j < 8; j++) rig.write(`good-${j}`, lines("g", 2_500, 200));
     rig.dispatcher.relieve();
     await rig.run(1_000);
   }
-  assert.deepEqual(rig.deadLetters("stuck"), []);
-  assert.equal(rig.destination("good").stored.length, 480_000);
+  await rig.run(3_000);
+  assert.equal(rig.deadLetters("stuck").length, 0);
+  assert.equal(rig.destination("good").stored.length, 400_000);
   assert.ok(rig.outlet("stuck").counts.ambiguous > 0);
+  assert.ok(rig.destination("stuck").stored.length > 0, "given more time, it got through");
   rig.check();
 });
 
