@@ -41,7 +41,10 @@ function globMatches(pattern: string, name: string): boolean {
   return true;
 }
 
-function chosen({ include, exclude }: { include: readonly string[]; exclude: readonly string[] }, name: string): boolean {
+function chosen(
+  { include, exclude }: { include: readonly string[]; exclude: readonly string[] },
+  name: string,
+): boolean {
   const matches = (pattern: string): boolean => globMatches(pattern, name);
   return (include.length === 0 || include.some(matches)) && !exclude.some(matches);
 }

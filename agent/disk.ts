@@ -93,14 +93,13 @@ export const realDisk: Disk = {
   statOpen: (fd) => asStat(fs.fstatSync(fd)),
   read: (fd, target, offset, length, position) => fs.readSync(fd, target, offset, length, position),
   write(fd, bytes) {
-    for (let done = 0; done < bytes.length; ) done += fs.writeSync(fd, bytes, done);
+    for (let done = 0; done < bytes.length;) done += fs.writeSync(fd, bytes, done);
   },
   truncate: (fd, size) => fs.ftruncateSync(fd, size),
   close: (fd) => fs.closeSync(fd),
   remove: (path) => fs.rmSync(path, { force: true }),
   makeDirectory: (path) => void fs.mkdirSync(path, { recursive: true, mode: 0o700 }),
-  sync: (fd) =>
-    new Promise((resolve, reject) => fs.fdatasync(fd, (error) => (error ? reject(error) : resolve()))),
+  sync: (fd) => new Promise((resolve, reject) => fs.fdatasync(fd, (error) => (error ? reject(error) : resolve()))),
   async syncDirectory(path) {
     const directory = await fs.promises.open(path, "r");
     try {
@@ -120,8 +119,7 @@ export function readWhole(disk: Disk, path: string, bytesMax: number): Buffer | 
   try {
     const bytes = Buffer.alloc(stat.size);
     let done = 0;
-    for (let n = 1; n > 0 && done < bytes.length; done += n)
-      n = disk.read(fd, bytes, done, bytes.length - done, done);
+    for (let n = 1; n > 0 && done < bytes.length; done += n) n = disk.read(fd, bytes, done, bytes.length - done, done);
     return bytes.subarray(0, done);
   } finally {
     disk.close(fd);

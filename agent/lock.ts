@@ -80,9 +80,7 @@ function askHolder(path: string): Promise<string | undefined> {
     socket.setTimeout(ANSWER_MS, () => socket.destroy());
     socket.on("data", (bytes) => (answer += bytes.toString("latin1")));
     socket.on("close", (failed) => (failed ? undefined : resolve(answer || "unknown")));
-    socket.on("error", (error) =>
-      hasCode(error, "ENOENT", "ECONNREFUSED") ? resolve(undefined) : reject(error),
-    );
+    socket.on("error", (error) => (hasCode(error, "ENOENT", "ECONNREFUSED") ? resolve(undefined) : reject(error)));
   });
 }
 

@@ -32,7 +32,9 @@ function render(fields: Fields): string {
 export function createLog(clock: Clock, write: (line: string) => void): Log {
   const seen = new Map<string, { until: number; repeats: number }>();
   const emit = (level: string, message: string, fields: Fields, repeats: number): void =>
-    write(`${new Date(clock.wall()).toISOString()} ${level} ${message}${render(fields)}${repeats ? ` repeated=${repeats}` : ""}\n`);
+    write(
+      `${new Date(clock.wall()).toISOString()} ${level} ${message}${render(fields)}${repeats ? ` repeated=${repeats}` : ""}\n`,
+    );
   const throttled = (level: string, message: string, fields: Fields = {}): void => {
     const key = `${level} ${message} ${fields["pipeline"] ?? ""} ${fields["sink"] ?? ""} ${fields["path"] ?? fields["container"] ?? ""}`;
     const last = seen.get(key);

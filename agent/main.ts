@@ -113,12 +113,17 @@ export class Agent {
     const journal = new Journal(world.disk, places.dataDir, world.log);
     this.positions = new Positions(world, journal, (subscription) => this.collector.open(subscription).at);
     this.collector = new Collector(
-      { ...world, lines: decoding(this.decode), reserveBytes, hand: (records, takers) => this.pipelines.hand(records, takers) },
+      {
+        ...world,
+        lines: decoding(this.decode),
+        reserveBytes,
+        hand: (records, takers) => this.pipelines.hand(records, takers),
+      },
       { ...places, maxOpenFiles },
       {
         saved: (source) => this.positions.files(source.id),
         // What appears later is for the next run.
-        found: (chain, fresh) => fresh && places.once || this.pipelines.found(chain),
+        found: (chain, fresh) => (fresh && places.once) || this.pipelines.found(chain),
         gone: (chain) => this.pipelines.gone(chain),
         wake: () => this.#wake(),
       },

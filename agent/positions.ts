@@ -182,7 +182,12 @@ export class Positions {
     this.#sweptAt = now;
     const removed = this.#old("removed/");
     for (const outlet of removed) {
-      for (const key of [`removed/${outlet}`, `sink/${outlet}`, `departed/${outlet}`, ...this.journal.keys(`at/${outlet} `)])
+      for (const key of [
+        `removed/${outlet}`,
+        `sink/${outlet}`,
+        `departed/${outlet}`,
+        ...this.journal.keys(`at/${outlet} `),
+      ])
         this.journal.remove(key);
     }
     const gone = new Set(this.#old("gone/"));

@@ -47,7 +47,11 @@ export function command(): Command {
   return new Command("run")
     .summary("ship logs as the pipelines in the files say")
     .addOption(filesOption())
-    .option("--logs-dir <dir>", "directory laid out as /var/log/pods, or of links as /var/log/containers", "/var/log/pods")
+    .option(
+      "--logs-dir <dir>",
+      "directory laid out as /var/log/pods, or of links as /var/log/containers",
+      "/var/log/pods",
+    )
     .option("--data-dir <dir>", "Positions and dead letters; one agent each", "./tailrace-data")
     .option("--listen <host:port>", "health, metrics and /v1 over HTTP; off: none", "127.0.0.1:9598")
     .option("--node <name>", "this machine's name, for {node}", hostname())
@@ -126,7 +130,9 @@ export async function runAgent(options: RunOptions): Promise<number> {
     agent = new Agent(options.config, world, options);
   } catch (error) {
     if (!isStateError(error)) throw error;
-    process.stderr.write(`tailrace: can't use the data directory: ${error.message.replace(/\/proc\/self\/fd\/\d+/, options.dataDir)}\n`);
+    process.stderr.write(
+      `tailrace: can't use the data directory: ${error.message.replace(/\/proc\/self\/fd\/\d+/, options.dataDir)}\n`,
+    );
     return EXIT_BAD;
   }
   const reload = async (): Promise<{ problems: Problem[] }> => {
@@ -144,7 +150,9 @@ export async function runAgent(options: RunOptions): Promise<number> {
       admin = await createAdmin({ agent, reload, listen: options.listen });
       log.info("listening", { address: admin.address });
     } catch (error) {
-      process.stderr.write(`tailrace: can't listen on ${options.listen}: ${(error as Error).message}; choose another with --listen\n`);
+      process.stderr.write(
+        `tailrace: can't listen on ${options.listen}: ${(error as Error).message}; choose another with --listen\n`,
+      );
       await unlock();
       return EXIT_BAD;
     }
@@ -227,14 +235,18 @@ function report(agent: Agent, before: Ledger, end: End, options: RunOptions): nu
     return EXIT_REMAIN;
   }
   if (remaining > 0) {
-    process.stderr.write(`tailrace: ${remaining} bytes at the ends of files are no whole lines yet and are left there\n`);
+    process.stderr.write(
+      `tailrace: ${remaining} bytes at the ends of files are no whole lines yet and are left there\n`,
+    );
   }
   return givenUp(after) > givenUp(before) || agent.positions.vanishedBytes > 0 ? EXIT_GIVEN_UP : 0;
 }
 
 /** Lines and bytes that were neither delivered nor filtered on purpose. */
 function givenUp(ledger: Ledger): number {
-  const settled = Object.entries(ledger.settled).filter(([name]) => name !== "delivered" && !name.startsWith("filtered/"));
+  const settled = Object.entries(ledger.settled).filter(
+    ([name]) => name !== "delivered" && !name.startsWith("filtered/"),
+  );
   return sumTotals(Object.fromEntries(settled)).bytes;
 }
 

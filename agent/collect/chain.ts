@@ -180,7 +180,8 @@ export class Chain {
     for (const file of this.#files.all) if (!needed.has(file) || (idle && !file.gone)) this.#files.close(file);
     const isCrowded = this.#segments.length >= SEGMENTS_MAX;
     for (const segment of this.#segments.slice(0, -1)) {
-      if (isSettled(segment) && (segment.file.gone || isCrowded)) this.#segments.splice(this.#segments.indexOf(segment), 1);
+      if (isSettled(segment) && (segment.file.gone || isCrowded))
+        this.#segments.splice(this.#segments.indexOf(segment), 1);
     }
     this.#forget();
   }
@@ -310,9 +311,15 @@ export class Chain {
     if (file.gone && file.fd < 0) {
       if (!this.#isGone(file)) return false;
       if (file.unseen) {
-        this.#world.log.warn("a log file is gone that the agent left unfinished: what was written to it since is not known", {
-          ...{ container: this.source.id, hint: "normal when the agent was down for longer than the runtime keeps files" },
-        });
+        this.#world.log.warn(
+          "a log file is gone that the agent left unfinished: what was written to it since is not known",
+          {
+            ...{
+              container: this.source.id,
+              hint: "normal when the agent was down for longer than the runtime keeps files",
+            },
+          },
+        );
       }
     } else {
       const next = this.#segments[index + 1];
@@ -352,7 +359,8 @@ export class Chain {
     for (let i = this.#segments.length - 1; i > 0; i--) {
       const [before, segment] = [this.#segments[i - 1]!, this.#segments[i]!];
       const areGone = this.#isGone(before.file) && this.#isGone(segment.file);
-      if (!areGone || before.file.lostReason !== segment.file.lostReason || before.base + before.size !== segment.base) continue;
+      if (!areGone || before.file.lostReason !== segment.file.lostReason || before.base + before.size !== segment.base)
+        continue;
       const size = before.size + segment.size;
       this.#segments.splice(i - 1, 2, { ...before, file: this.#lostFile(before.file.lostReason), skip: 0, size });
     }
@@ -368,9 +376,10 @@ export class Chain {
   #lineStart({ file, skip, size }: Segment): number {
     if (size === 0) return 0;
     const opening = this.#files.open(file);
-    if (opening !== "open") throw new Error(typeof opening === "object" ? opening.reason : `${file.path} is ${opening}`);
+    if (opening !== "open")
+      throw new Error(typeof opening === "object" ? opening.reason : `${file.path} is ${opening}`);
     const block = new Uint8Array(64 * 1024);
-    for (let end = size; end > 0; ) {
+    for (let end = size; end > 0;) {
       if (size - end > LINE_SEARCH_BYTES_MAX) throw new Error(`the last line of ${file.path} has no beginning`);
       const from = Math.max(0, end - block.length);
       const n = this.#world.disk.read(file.fd, block, 0, end - from, skip + from);

@@ -77,12 +77,7 @@ export class Cursors {
    * Takers leave a cursor for a place before it, where its open lines begin; what they have behind that place is ahead of
    * them. Returns their new cursors.
    */
-  leave(
-    cursor: Cursor,
-    takers: readonly Taker[],
-    origin = cursor.origin,
-    openRaw = cursor.lines.openRaw,
-  ): Cursor[] {
+  leave(cursor: Cursor, takers: readonly Taker[], origin = cursor.origin, openRaw = cursor.lines.openRaw): Cursor[] {
     const places = takers.map((taker) => {
       cursor.takers.delete(taker);
       taker.ahead += cursor.at - origin - openRaw;

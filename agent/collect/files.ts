@@ -215,7 +215,8 @@ export class Files {
   #behind(path: string, stat: FileStat): LogFile | undefined {
     const file = this.all.findLast((known) => known.node === stat.node);
     // One that could not be read in an earlier run is known by its name only.
-    if (!file) return this.all.find((known) => !known.node && !known.identity && known.path === path && known.size <= stat.size);
+    if (!file)
+      return this.all.find((known) => !known.node && !known.identity && known.path === path && known.size <= stat.size);
     const isSame = file.size === stat.size && file.modifiedMs === stat.modifiedMs;
     if (file.path === path && !file.gone && isSame) return file;
     if (this.#isStill(file, path, stat)) return file;
@@ -280,7 +281,9 @@ export class Files {
     return found.filter(({ stat }, index) => {
       const head = heads[index];
       if (!head || head.length < COPY_BYTES_MIN) return true;
-      return !found.some((other, at) => at > index && other.stat.size >= stat.size && heads[at] && isCopy(head, heads[at]));
+      return !found.some(
+        (other, at) => at > index && other.stat.size >= stat.size && heads[at] && isCopy(head, heads[at]),
+      );
     });
   }
 

@@ -159,7 +159,11 @@ export class Reader {
     const container = chain.source.id;
     if (lines.counts.invalid > invalid) {
       const hint = "they are passed on whole; normal where something else writes into the container's log";
-      log.warn("lines could not be parsed as CRI or json-file", { container, lines: lines.counts.invalid - invalid, hint });
+      log.warn("lines could not be parsed as CRI or json-file", {
+        container,
+        lines: lines.counts.invalid - invalid,
+        hint,
+      });
     }
     if (lines.counts.truncated > truncated) {
       const hint = "raise maxLineBytes if they should be whole";
@@ -171,7 +175,8 @@ export class Reader {
 
   /** Nothing lies ahead: open lines may have waited long enough, and a chain that is over ends here. */
   #end(cursors: Cursors, cursor: Cursor, complete: boolean, now: number): Reading {
-    const reading = complete || cursor.lines.stale(now) ? this.#flush(cursors, cursor, now, complete ? "all" : "stale") : undefined;
+    const reading =
+      complete || cursor.lines.stale(now) ? this.#flush(cursors, cursor, now, complete ? "all" : "stale") : undefined;
     if (reading) return reading;
     if (complete) {
       cursor.finished = true;
@@ -200,14 +205,7 @@ export class Reader {
   }
 
   /** Hands records to the takers and lets them go; takers that have no memory for them go back to `origin`. False: all had to. */
-  #hand(
-    cursors: Cursors,
-    cursor: Cursor,
-    records: Records,
-    now: number,
-    origin: number,
-    openRaw: number,
-  ): boolean {
+  #hand(cursors: Cursors, cursor: Cursor, records: Records, now: number, origin: number, openRaw: number): boolean {
     const refused = this.#world.hand(records, [...cursor.takers]);
     for (const held of records.chunks) held.release();
     this.#leave(cursors, cursor, refused, now, origin, openRaw);

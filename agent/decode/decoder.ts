@@ -162,7 +162,7 @@ export class Decoder implements Lines {
     let block = from;
     while (block + half <= to && kernels.lineLength(block, block + half) > 0) block += half;
     if (block + half > to) return 0;
-    for (let at = from; to - at >= max; ) {
+    for (let at = from; to - at >= max;) {
       const length = kernels.lineLength(at, to);
       if (length === 0 || length > max) return at;
       at += length;
@@ -244,15 +244,7 @@ export class Decoder implements Lines {
   }
 
   /** Writes an open line as row `row` of a block and drops it. */
-  #emit(
-    open: OpenLine,
-    block: number,
-    cap: number,
-    row: number,
-    base: number,
-    flags: number,
-    chunks: Chunk[],
-  ): void {
+  #emit(open: OpenLine, block: number, cap: number, row: number, base: number, flags: number, chunks: Chunk[]): void {
     const { memory, pool } = this.#world;
     const piece = pool.take(open.bytes + 4);
     if (!piece) throw new NoRoom("no room for the text of a line");
@@ -297,7 +289,12 @@ export class Decoder implements Lines {
 }
 
 /** The row of an open line whose text was copied to `start`. */
-function columnsOf({ at, seconds, nanos, bytes, raw }: OpenLine, start: number, base: number, bits: number): [number, number][] {
+function columnsOf(
+  { at, seconds, nanos, bytes, raw }: OpenLine,
+  start: number,
+  base: number,
+  bits: number,
+): [number, number][] {
   return [
     [columns.START, start],
     [columns.END, start + bytes],

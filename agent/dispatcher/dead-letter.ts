@@ -21,7 +21,13 @@ export interface Details {
 const REASON_MAX = 500;
 
 /** Renders one row. Text that is no UTF-8 is given whole in `base64` as well. */
-export function deadLetter(memory: Memory, source: Source, records: Records, row: number, details: Details): DeadLetter {
+export function deadLetter(
+  memory: Memory,
+  source: Source,
+  records: Records,
+  row: number,
+  details: Details,
+): DeadLetter {
   const record = recordAt(memory, records, row);
   const bits = memory.words[(records.block >> 2) + columns.BITS * records.cap + row]!;
   const text: Buffer = textOf(memory, records, row);

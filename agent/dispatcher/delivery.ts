@@ -80,7 +80,7 @@ export class Delivery {
   /** Sends a load, in parts where it must be. "no room": some of it found no memory and waits. */
   async run(worker: Worker, load: Load): Promise<"ended" | "no room"> {
     const stack = [load];
-    for (let part; (part = stack.pop()); ) {
+    for (let part; (part = stack.pop());) {
       if (this.#world.closing() === "now") return "ended";
       const next = await this.#attempt(worker, part);
       if (next === "no room") return next;

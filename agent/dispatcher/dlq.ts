@@ -88,11 +88,7 @@ export class DeadLetters {
     this.#shut();
   }
 
-  async #add(
-    letters: readonly DeadLetter[],
-    kept: () => void,
-    evicted: (evicted: Evicted) => void,
-  ): Promise<void> {
+  async #add(letters: readonly DeadLetter[], kept: () => void, evicted: (evicted: Evicted) => void): Promise<void> {
     if (!this.#opened) await this.#open();
     const lines = letters.map(({ json }) => Buffer.from(`${json}\n`));
     let bytes = lines.reduce((sum, { length }) => sum + length, 0);

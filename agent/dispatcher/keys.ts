@@ -157,7 +157,8 @@ export class Keys {
         const values = classValues(source, bits);
         values.seconds = hour * 3600;
         const start = column(columns.FIELDS_START, row);
-        if (fields && start) values.fields = parseFields(buffer.toString("utf8", start, column(columns.FIELDS_END, row)));
+        if (fields && start)
+          values.fields = parseFields(buffer.toString("utf8", start, column(columns.FIELDS_END, row)));
         key = this.#key(this.#render(this.#templates!, values));
         if (found.has(key)) key.uses--;
         hourly.set(short, key);

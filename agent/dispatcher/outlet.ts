@@ -113,7 +113,10 @@ export class Outlet implements Host {
     this.#sink = sink;
     this.#keys = keys;
     const { dispatcher, batchBytesMax } = settings;
-    this.#queue = new Queue(world.memory, { ...dispatcher, batchBytes: Math.min(dispatcher.batchBytes, batchBytesMax) });
+    this.#queue = new Queue(world.memory, {
+      ...dispatcher,
+      batchBytes: Math.min(dispatcher.batchBytes, batchBytesMax),
+    });
     this.workers = Array.from({ length: dispatcher.workerCount }, () => ({
       ...{ state: "idle", batches: 0, records: 0, busyMs: 0, lastLatencyMs: 0, sentAt: 0 },
       ...{ abort: undefined, givenUp: false },
@@ -301,7 +304,8 @@ export class Outlet implements Host {
       worker.state = "idle";
       if (worker.lastLatencyMs < PATIENCE_MS && !this.trouble) this.#patienceMs = PATIENCE_MS;
       const holding = this.#queue.giveBack(load);
-      if (this.released && (this.trouble || end === "no room")) for (const subscription of holding) this.letGo(subscription);
+      if (this.released && (this.trouble || end === "no room"))
+        for (const subscription of holding) this.letGo(subscription);
       const again = (): void => {
         this.notify();
         this.#world.wake();

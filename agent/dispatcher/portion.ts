@@ -63,7 +63,7 @@ export function reachesBack(memory: Memory, records: Records): boolean {
 /** The runs of rows that lie at or above the marks. */
 export function newRuns(memory: Memory, marks: readonly number[], records: Records): Run[] {
   const runs: Run[] = [];
-  for (let row = 0; row < records.count; ) {
+  for (let row = 0; row < records.count;) {
     if (isBelow(memory, marks, records, row)) {
       row++;
       continue;

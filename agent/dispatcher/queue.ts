@@ -18,7 +18,10 @@ const LINE_BYTES_MIN = 40;
  */
 const PINNED_BYTES = 56;
 
-export type QueueSettings = Pick<DispatcherSettings, "queueSize" | "queueBytes" | "batchSize" | "batchBytes" | "batchTimeoutMs">;
+export type QueueSettings = Pick<
+  DispatcherSettings,
+  "queueSize" | "queueBytes" | "batchSize" | "batchBytes" | "batchTimeoutMs"
+>;
 
 export class Queue {
   /** Outstanding records and their bytes, those in requests included. */

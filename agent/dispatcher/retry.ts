@@ -17,7 +17,12 @@ export interface RetrySettings {
  * Exponential backoff with full jitter: between 0 and base * 2^failures, at most the maximum. A Retry-After is waited
  * out at least. `random` lies in [0, 1).
  */
-export function retryDelay(settings: RetrySettings, failures: number, afterMs: number | undefined, random: number): number {
+export function retryDelay(
+  settings: RetrySettings,
+  failures: number,
+  afterMs: number | undefined,
+  random: number,
+): number {
   const most = Math.min(settings.retryMaxDelayMs, settings.retryBaseDelayMs * 2 ** Math.min(failures, 30));
   return Math.max(random * most, retryAfterDelay(afterMs));
 }

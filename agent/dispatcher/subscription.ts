@@ -283,7 +283,7 @@ export class Subscription implements Taker {
   /** Rows at the front that a step filtered are settled as soon as nothing is outstanding before them. */
   #passUnkept(): void {
     const { bytes } = this.host.memory;
-    for (let portion; (portion = this.#portions[0]); ) {
+    for (let portion; (portion = this.#portions[0]);) {
       const { records } = portion;
       let to = portion.from;
       if (records.verdicts) while (to < portion.to && bytes[records.verdicts + to] !== KEPT) to++;

@@ -14,8 +14,9 @@ const RUNS = process.env["SCALE"] === "full" ? 10_000 : 1_000;
 
 test("whatever happens to a node, every line is accounted for and arrives in order", { timeout: 120_000 }, async () => {
   const { MODEL_SEED: seed, MODEL_PATH: path } = process.env;
-  await fc.assert(
-    fc.asyncProperty(setups, acts, fc.nat(), runSchedule),
-    { numRuns: RUNS, ...(seed ? { seed: Number(seed) } : {}), ...(path ? { path } : {}) },
-  );
+  await fc.assert(fc.asyncProperty(setups, acts, fc.nat(), runSchedule), {
+    numRuns: RUNS,
+    ...(seed ? { seed: Number(seed) } : {}),
+    ...(path ? { path } : {}),
+  });
 });

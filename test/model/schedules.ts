@@ -1,6 +1,7 @@
 /** Random schedules of what can happen to a node, as fast-check arbitraries, and how each act is carried out. */
 import fc from "fast-check";
 import type { Config, SinkConfig } from "../../crds/config.ts";
+import { parseTemplate } from "../../crds/template.ts";
 import type { Mode } from "../support/sim-sink.ts";
 import { DISPATCHER, type SimWorld } from "../support/sim-world.ts";
 
@@ -13,15 +14,34 @@ export interface Setup {
   readonly queueSize: number;
   readonly batchSize: number;
   readonly drop: boolean;
+  /** The template of the order key; undefined: the container. */
+  readonly order: string | undefined;
+  readonly dlqEnabled: boolean;
+  readonly dlqBytes: number;
 }
 
 export type Act =
-  | { act: "write"; container: number; stream: "stdout" | "stderr"; kind: "line" | "dropped" | "poison" | "junk" | "parts"; count: number }
+  | {
+      act: "write";
+      container: number;
+      stream: "stdout" | "stderr";
+      kind: "line" | "dropped" | "poison" | "junk" | "parts";
+      count: number;
+    }
   | { act: "wait"; ms: number }
   | { act: "rotate" | "restart" | "delete"; container: number }
   | { act: "new container" | "stop" | "disk full" | "disk free" }
   | { act: "crash"; power: boolean }
-  | { act: "mode"; sink: 0 | 1; mode: Mode; latencyMs: number; anonymous: boolean }
+  | {
+      act: "mode";
+      sink: 0 | 1;
+      mode: Mode;
+      latencyMs: number;
+      anonymous: boolean;
+      rowsMax: number;
+      strict: boolean;
+      atomic: boolean;
+    }
   | { act: "reload"; batchSize: number; second: boolean };
 
 export const setups: fc.Arbitrary<Setup> = fc.record({
@@ -30,6 +50,10 @@ export const setups: fc.Arbitrary<Setup> = fc.record({
   queueSize: fc.constantFrom(50, 2_000),
   batchSize: fc.constantFrom(3, 50),
   drop: fc.boolean(),
+  // Shared by all containers of a namespace, by all of a stream, and by row.
+  order: fc.constantFrom(undefined, undefined, "{namespace}", "{stream}", "{namespace} {stream} {hour}"),
+  dlqEnabled: fc.constantFrom(true, true, true, false),
+  dlqBytes: fc.constantFrom(16 * 1024 * 1024, 16 * 1024 * 1024, 8_192),
 });
 
 const container = fc.nat(5);
@@ -44,8 +68,14 @@ const writes: fc.Arbitrary<Act> = fc.record({
 export const acts: fc.Arbitrary<Act[]> = fc.array(
   fc.oneof(
     { weight: 8, arbitrary: writes },
-    { weight: 6, arbitrary: fc.record({ act: fc.constant("wait" as const), ms: fc.constantFrom(1, 40, 150, 700, 3_000, 9_000) }) },
-    { weight: 2, arbitrary: fc.record({ act: fc.constantFrom("rotate" as const, "rotate", "restart", "delete"), container }) },
+    {
+      weight: 6,
+      arbitrary: fc.record({ act: fc.constant("wait" as const), ms: fc.constantFrom(1, 40, 150, 700, 3_000, 9_000) }),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({ act: fc.constantFrom("rotate" as const, "rotate", "restart", "delete"), container }),
+    },
     {
       weight: 2,
       arbitrary: fc.record({ act: fc.constantFrom("new container" as const, "stop", "disk full", "disk free") }),
@@ -59,22 +89,32 @@ export const acts: fc.Arbitrary<Act[]> = fc.array(
         mode: fc.constantFrom<Mode[]>("accept", "accept", "retry", "hold", "lost answer", "hang", "reset"),
         latencyMs: fc.constantFrom(0, 5, 300, 4_000),
         anonymous: fc.boolean(),
+        rowsMax: fc.constantFrom(Infinity, Infinity, 7),
+        strict: fc.boolean(),
+        atomic: fc.boolean(),
       }),
     },
     {
       weight: 1,
-      arbitrary: fc.record({ act: fc.constant("reload" as const), batchSize: fc.constantFrom(1, 20), second: fc.boolean() }),
+      arbitrary: fc.record({
+        act: fc.constant("reload" as const),
+        batchSize: fc.constantFrom(1, 20),
+        second: fc.boolean(),
+      }),
     },
   ),
   { minLength: 5, maxLength: 30 },
 );
 
 export function configOf(setup: Setup, batchSize = setup.batchSize, sinks = 2): Config {
+  const { order, maxRetries, dlqEnabled, dlqBytes } = setup;
+  const queueSize = Math.max(setup.queueSize, batchSize);
   const sink = (name: string): SinkConfig => ({
     name,
-    type: "stdout",
-    options: { format: "text" },
-    dispatcher: { ...DISPATCHER, batchSize, queueSize: Math.max(setup.queueSize, batchSize), maxRetries: setup.maxRetries },
+    ...(order === undefined
+      ? { type: "stdout", options: { format: "text" } }
+      : { type: "file", options: { path: parseTemplate(order), format: "text" } }),
+    dispatcher: { ...DISPATCHER, batchSize, queueSize, maxRetries, dlqEnabled, dlqBytes },
   });
   const all = { include: [], exclude: [] };
   return {
@@ -125,9 +165,8 @@ export async function perform(world: SimWorld, setup: Setup, act: Act): Promise<
       return world.start();
     case "mode": {
       const destination = world.destination(`${PIPELINE}/${SINKS[act.sink]}`);
-      destination.mode = act.mode;
-      destination.latencyMs = act.latencyMs;
-      destination.anonymous = act.anonymous;
+      const { mode, latencyMs, anonymous, rowsMax, strict, atomic } = act;
+      Object.assign(destination, { mode, latencyMs, anonymous, rowsMax, strict, atomic });
       return;
     }
     case "reload":

@@ -82,16 +82,12 @@ async function goBuild(tool: GoTool, binary: string): Promise<void> {
   const part = `${binary}.${process.pid}`;
   const variables = Object.entries(tool.variables ?? {}).map(([name, value]) => ` -X ${name}=${value}`);
   const link = `-ldflags=-s -w${variables.join("")}`;
-  const go = spawn(
-    "go",
-    ["build", "-mod=readonly", "-trimpath", "-buildvcs=false", link, "-o", part, tool.target],
-    {
-      cwd: tool.folder,
-      env: { ...process.env, CGO_ENABLED: "0", GOFLAGS: "", GOWORK: "off" },
-      stdio: ["ignore", "pipe", "pipe"],
-      timeout: buildMinutesMax * 60_000,
-    },
-  );
+  const go = spawn("go", ["build", "-mod=readonly", "-trimpath", "-buildvcs=false", link, "-o", part, tool.target], {
+    cwd: tool.folder,
+    env: { ...process.env, CGO_ENABLED: "0", GOFLAGS: "", GOWORK: "off" },
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: buildMinutesMax * 60_000,
+  });
   const output = collectOutput(go);
   const [code] = (await once(go, "close")) as [number | null];
   if (code !== 0) throw new Error(`cannot build ${tool.name}:\n${output()}`);

@@ -256,7 +256,9 @@ export class SimDisk implements Disk {
 
   #freeInode(): number {
     if (!this.reusesInodes) return this.#nextInode++;
-    const used = new Set([...this.#files.values(), ...[...this.#open.values()].map(({ inode }) => inode)].map((inode) => inode.number));
+    const used = new Set(
+      [...this.#files.values(), ...[...this.#open.values()].map(({ inode }) => inode)].map((inode) => inode.number),
+    );
     let number = 1;
     while (used.has(number)) number++;
     this.#nextInode = Math.max(this.#nextInode, number + 1);

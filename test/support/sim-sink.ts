@@ -4,7 +4,16 @@
  */
 import type { Template } from "../../crds/template.ts";
 import type { Clock } from "../../agent/clock.ts";
-import type { Batch, Outcome, Refused, Request, Sink, SinkContext, SinkRow, Slice } from "../../agent/dispatcher/sink.ts";
+import type {
+  Batch,
+  Outcome,
+  Refused,
+  Request,
+  Sink,
+  SinkContext,
+  SinkRow,
+  Slice,
+} from "../../agent/dispatcher/sink.ts";
 import { BITS, CLASS_MASK } from "../../agent/memory/columns.ts";
 import { textOf, wordOf } from "../../agent/memory/records.ts";
 
@@ -46,6 +55,8 @@ export class Destination {
   /** A request that holds one of these is refused: by name, or whole when `anonymous`. */
   isPoison: (text: string) => boolean = () => false;
   anonymous = false;
+  /** False: of a request that it refuses as a whole it stored what was good in it, as Loki does. */
+  atomic = true;
   /** A request with more rows is too large: 413. */
   rowsMax = Infinity;
   /** What is stored already is refused as out of order, as Loki does. */
@@ -80,7 +91,15 @@ export class Destination {
 
   receive(texts: readonly string[], keys: readonly string[]): Promise<Answer> {
     const sent = {
-      ...{ texts, keys, at: this.clock.now(), stored: false, answeredAt: undefined, ambiguous: false, cancelled: false },
+      ...{
+        texts,
+        keys,
+        at: this.clock.now(),
+        stored: false,
+        answeredAt: undefined,
+        ambiguous: false,
+        cancelled: false,
+      },
     } as Sent;
     const index = this.sent.push(sent) - 1;
     const { mode, latencyMs } = this;
@@ -88,12 +107,13 @@ export class Destination {
       this.clock.after(latencyMs, () => {
         if (sent.cancelled) return;
         const answer = this.answer(sent, index) ?? this.#judge(texts, mode);
-        const stores = answer.stores ?? (["delivered", "reject", "lost"].includes(answer.outcome) ? this.#all(answer, texts) : []);
+        const stores =
+          answer.stores ?? (["delivered", "reject", "lost"].includes(answer.outcome) ? this.#all(answer, texts) : []);
         sent.stored = stores.length > 0;
         for (const row of stores) this.#store(texts[row]!);
         if (answer.outcome === "none") return;
         sent.answeredAt = this.clock.now();
-        sent.ambiguous ||= answer.outcome === "lost";
+        sent.ambiguous ||= answer.outcome === "lost" || (answer.outcome === "split" && sent.stored);
         resolve(answer);
       }),
     );
@@ -104,7 +124,13 @@ export class Destination {
     switch (mode) {
       case "accept": {
         if (texts.length > this.rowsMax) return { outcome: "split" };
-        if (poison.length > 0 && this.anonymous) return { outcome: "split" };
+        if (poison.length > 0 && this.anonymous) {
+          return {
+            outcome: "split",
+            refused: poison,
+            stores: this.atomic ? [] : this.#all({ refused: poison }, texts),
+          };
+        }
         const had = this.strict ? texts.flatMap((text, index) => (this.#had.has(text) ? [index] : [])) : [];
         if (had.length > 0) return { outcome: "reject", refused: [...poison, ...had], outOfOrder: true };
         return { outcome: poison.length > 0 ? "reject" : "delivered", refused: poison };
@@ -121,7 +147,7 @@ export class Destination {
     }
   }
 
-  #all({ refused = [] }: Answer, texts: readonly string[]): number[] {
+  #all({ refused = [] }: Pick<Answer, "refused">, texts: readonly string[]): number[] {
     return texts.map((_, index) => index).filter((index) => !refused.includes(index));
   }
 

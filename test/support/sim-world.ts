@@ -57,6 +57,8 @@ export class SimWorld {
   readonly mayRepeat = new Set<string>();
   /** Lines were cut because their end did not come in time. */
   cutLines = false;
+  /** The books may be behind what was done: the process died, or could not write. */
+  crashed = false;
   readonly #random: () => number;
   readonly #removed = new Set<string>();
   /** Who waits for a change in which directory. */
@@ -174,6 +176,7 @@ export class SimWorld {
   crash(power: boolean): void {
     const { agent } = this;
     if (!agent) return;
+    this.crashed = true;
     if (agent.decode.counts.truncated > 0) this.cutLines = true;
     const since = this.clock.now() - (power ? 2_500 : 200);
     for (const destination of this.destinations.values()) {
@@ -249,7 +252,8 @@ export class SimWorld {
     for (let i = 0; i < 40; i++) {
       await this.clock.run(i < 20 ? 500 : 20_000);
       this.check();
-      if (i > 21 && this.ledger().every(({ backlogBytes, inFlight }) => backlogBytes === 0 && inFlight.bytes === 0)) return;
+      if (i > 21 && this.ledger().every(({ backlogBytes, inFlight }) => backlogBytes === 0 && inFlight.bytes === 0))
+        return;
     }
     assert.fail(`nothing moves any more: ${JSON.stringify(this.ledger())}\n${this.lines.slice(-20).join("\n")}`);
   }
@@ -282,7 +286,8 @@ export class SimWorld {
       if (deleted() && !times.has(token)) continue;
       const count = times.get(token) ?? 0;
       if (kind === "dropped" && !this.cutLines) assert.equal(count, 0, `${token} was to be dropped`);
-      if (kind === "poison") assert.ok(dead.includes(token) || (lost && mayBeLost()), `${token} is not in the dead-letter queue`);
+      if (kind === "poison")
+        assert.ok(dead.includes(token) || (lost && mayBeLost()), `${token} is not in the dead-letter queue`);
       if (kind !== "line") continue;
       if (count === 0 && !dead.includes(token)) assert.ok(lost && mayBeLost(), `${token} was lost at ${id}`);
       if (count > 1) assert.ok(this.mayRepeat.has(token), `${token} arrived ${count} times at ${id}`);

@@ -23,7 +23,11 @@ async function take(logs: Record<string, (string | Row)[]>): Promise<void> {
 }
 
 const form = (names: string[], bounds = LARGE): ReturnType<typeof formLoad> =>
-  formLoad(rig.memory, names.map((name) => rig.subscription(name)), bounds);
+  formLoad(
+    rig.memory,
+    names.map((name) => rig.subscription(name)),
+    bounds,
+  );
 
 function texts(load: Load | undefined): string[] {
   const found: string[] = [];
@@ -96,7 +100,7 @@ test("halves hold the same records in the same order, and neither is empty", asy
   const whole = form(["x", "y", "z"])!;
   const queue: Load[] = [whole];
   const singles: Load[] = [];
-  for (let load; (load = queue.shift()); ) {
+  for (let load; (load = queue.shift());) {
     if (load.rows === 1) {
       singles.push(load);
       continue;
@@ -116,8 +120,15 @@ test("a batch is grouped by key, in the order in which its records were read", a
   await take({ x: [{ text: "x out" }, { text: "x err", stream: "stderr" }], y: [{ text: "y out" }] });
   const { batch, owners } = batchOf(rig.memory, form(["x", "y"])!);
   const groups = batch.groups.map(({ key, slices }) => [key.values[0], slices.map(({ source }) => source.pod).join()]);
-  assert.deepEqual(groups.sort(), [["stderr", "x"], ["stdout", "x,y"]]);
-  assert.deepEqual([...owners.values()].map(({ subscription }) => subscription.chain.source.pod).sort(), ["x", "x", "y"]);
+  assert.deepEqual(groups.sort(), [
+    ["stderr", "x"],
+    ["stdout", "x,y"],
+  ]);
+  assert.deepEqual([...owners.values()].map(({ subscription }) => subscription.chain.source.pod).sort(), [
+    "x",
+    "x",
+    "y",
+  ]);
 });
 
 test("of a portion's many keys a batch has only those of its own rows", async () => {
@@ -125,5 +136,8 @@ test("of a portion's many keys a batch has only those of its own rows", async ()
   const users: Row[] = Array.from({ length: 100 }, (_, user) => ({ text: "x", fields: { user } }));
   await take({ x: users });
   const { batch } = batchOf(rig.memory, form(["x"], { rows: 3, bytes: 1_000_000 })!);
-  assert.deepEqual(batch.groups.map(({ key }) => key.values[0]), ["0", "1", "2"]);
+  assert.deepEqual(
+    batch.groups.map(({ key }) => key.values[0]),
+    ["0", "1", "2"],
+  );
 });

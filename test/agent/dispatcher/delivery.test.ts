@@ -4,7 +4,13 @@ import type { Count } from "../../../agent/ledger.ts";
 import { Rig, lines, type SinkSettings } from "./rig.ts";
 
 /** Small batches that leave soon, quick retries. */
-const QUICK: SinkSettings = { batchSize: 10, batchTimeoutMs: 100, workerCount: 1, retryBaseDelayMs: 100, retryMaxDelayMs: 1_000 };
+const QUICK: SinkSettings = {
+  batchSize: 10,
+  batchTimeoutMs: 100,
+  workerCount: 1,
+  retryBaseDelayMs: 100,
+  retryMaxDelayMs: 1_000,
+};
 
 function start(settings: SinkSettings = {}): Rig {
   return new Rig({ a: { ...QUICK, ...settings } });
@@ -23,7 +29,10 @@ test("delivered: its records are settled, in order", async () => {
   await rig.run(1_000);
   assert.deepEqual(rig.destination().stored, lines("w", 25));
   assert.equal(total(rig, "delivered").lines, 25);
-  assert.deepEqual(requests(rig).map(({ length }) => length), [10, 10, 5]);
+  assert.deepEqual(
+    requests(rig).map(({ length }) => length),
+    [10, 10, 5],
+  );
   rig.check();
 });
 
@@ -126,7 +135,12 @@ test("attempts of a batch count on for its front when batches become smaller", a
   rig = new Rig({ a: { ...QUICK, maxRetries: 2, batchSize: 4 } }, { before: rig });
   const before = requests(rig).length;
   await rig.run(700);
-  assert.deepEqual(requests(rig).slice(before, before + 2).map(({ length }) => length), [4, 4]);
+  assert.deepEqual(
+    requests(rig)
+      .slice(before, before + 2)
+      .map(({ length }) => length),
+    [4, 4],
+  );
   assert.deepEqual(dead(rig).slice(0, 4), lines("w", 4));
 });
 
@@ -136,7 +150,10 @@ test("split: halved until what is too large for the destination fits", async () 
   rig.write("web", lines("w", 10));
   await rig.run(1_000);
   assert.deepEqual(rig.destination().stored, lines("w", 10));
-  assert.deepEqual(requests(rig).map(({ length }) => length), [10, 5, 2, 3, 5, 2, 3]);
+  assert.deepEqual(
+    requests(rig).map(({ length }) => length),
+    [10, 5, 2, 3, 5, 2, 3],
+  );
   assert.equal(rig.outlet().counts.repeated, 0, "an atomic sink repeats nothing");
   rig.check();
 });
@@ -150,7 +167,11 @@ test("split: a record that is refused alone is a dead letter, and the rest is de
   assert.deepEqual(rig.destination().stored, [...lines("w", 4), ...lines("x", 3)]);
   assert.deepEqual(dead(rig), ["poison"]);
   assert.deepEqual([total(rig, "delivered").lines, total(rig, "deadLettered").lines], [7, 1]);
-  assert.equal(rig.outlet().counts.repeated, 8 + 4 + 2, "of what may have been stored, all but the last was sent again");
+  assert.equal(
+    rig.outlet().counts.repeated,
+    8 + 4 + 2,
+    "of what may have been stored, all but the last was sent again",
+  );
   rig.check();
 });
 
@@ -174,7 +195,10 @@ test("split: a retry in the middle keeps what is settled, and the other half for
   rig.write("web", lines("w", 10));
   await rig.run(5_000);
   assert.deepEqual(rig.destination().stored, lines("w", 10));
-  assert.deepEqual(requests(rig).map(({ length }) => length), [10, 5, 5, 5]);
+  assert.deepEqual(
+    requests(rig).map(({ length }) => length),
+    [10, 5, 5, 5],
+  );
 });
 
 test("reject: the records that are named are dead letters, the rest is delivered", async () => {
@@ -184,8 +208,13 @@ test("reject: the records that are named are dead letters, the rest is delivered
   await rig.run(500);
   assert.deepEqual(dead(rig).sort(), ["w-2 ", "w-3 ", "w-7 "], "each once, though one was named twice");
   assert.deepEqual([total(rig, "delivered").lines, total(rig, "deadLettered").lines], [6, 3]);
-  const { pipeline, sink, reason, attempts, chain, offset } = rig.deadLetters().find(({ text }) => text === "w-3 ")!.deadLetter;
-  assert.deepEqual({ pipeline, sink, reason, attempts, chain }, { pipeline: "p", sink: "a", reason: "poison", attempts: 1, chain: "uid-web/app/0" });
+  const { pipeline, sink, reason, attempts, chain, offset } = rig
+    .deadLetters()
+    .find(({ text }) => text === "w-3 ")!.deadLetter;
+  assert.deepEqual(
+    { pipeline, sink, reason, attempts, chain },
+    { pipeline: "p", sink: "a", reason: "poison", attempts: 1, chain: "uid-web/app/0" },
+  );
   assert.equal(offset, 3 * 50);
   rig.check();
 });
@@ -218,7 +247,8 @@ test("alreadySent holds after a kill before the answer came", async () => {
 
 test("out of order without ever having been sent is a refusal like any other", async () => {
   const rig = start();
-  rig.destination().answer = (_, index) => (index === 0 ? { outcome: "reject", refused: [1], outOfOrder: true } : undefined);
+  rig.destination().answer = (_, index) =>
+    index === 0 ? { outcome: "reject", refused: [1], outOfOrder: true } : undefined;
   rig.write("web", lines("w", 3));
   await rig.run(1_000);
   assert.deepEqual(dead(rig), ["w-1 "]);
@@ -226,7 +256,8 @@ test("out of order without ever having been sent is a refusal like any other", a
 
 test("what a sink held back was not sent: refused as out of order later, it is a dead letter and not delivered", async () => {
   const rig = start();
-  rig.destination().answer = (_, index) => (index === 0 ? { outcome: "hold" } : { outcome: "reject", refused: [0], outOfOrder: true });
+  rig.destination().answer = (_, index) =>
+    index === 0 ? { outcome: "hold" } : { outcome: "reject", refused: [0], outOfOrder: true };
   rig.write("web", ["a"]);
   await rig.run(10_000);
   assert.deepEqual([dead(rig), total(rig, "delivered").lines], [["a"], 0]);

@@ -52,7 +52,10 @@ test("100 pipelines with three sinks each all get on within 16 MiB", async () =>
   }
   rig.check();
   const left = [...rig.destinations].filter(([, { stored }]) => stored.length < 700);
-  assert.deepEqual(left.map(([name, { stored }]) => `${name} ${stored.length}`), []);
+  assert.deepEqual(
+    left.map(([name, { stored }]) => `${name} ${stored.length}`),
+    [],
+  );
   assert.ok(most <= 14 * MIB);
 });
 
@@ -65,7 +68,9 @@ test("the same when every third sink is dead: the others get on, and so do these
   await rig.run(60_000);
   rig.check();
   const left = (dead: boolean): string[] =>
-    [...rig.destinations].filter(([name, { stored }]) => name.endsWith("x") === dead && stored.length < 700).map(([name]) => name);
+    [...rig.destinations]
+      .filter(([name, { stored }]) => name.endsWith("x") === dead && stored.length < 700)
+      .map(([name]) => name);
   assert.deepEqual(left(false), []);
   for (let p = 0; p < 40; p++) rig.destination(`${p}-x`).mode = "accept";
   await rig.run(200_000);
@@ -115,7 +120,8 @@ test("when queues hold all memory and none has room for a request, others give w
 test("memory for requests goes round: a sink that found none comes first the next time", async () => {
   const rig = new Rig({ a: {}, b: {}, c: {} }, { selects: (container, sink) => container.startsWith(sink) });
   for (const sink of ["a", "b", "c"]) rig.destination(sink).latencyMs = 50;
-  for (let i = 0; i < 8; i++) for (const sink of ["a", "b", "c"]) rig.write(`${sink}${i}`, lines(`${sink}${i}`, 4_000, 200));
+  for (let i = 0; i < 8; i++)
+    for (const sink of ["a", "b", "c"]) rig.write(`${sink}${i}`, lines(`${sink}${i}`, 4_000, 200));
   // Readings may not take the rest, so a request's room is all that is scarce.
   await rig.run(1);
   const held = fill(rig, 2.6 * MIB);
@@ -138,7 +144,10 @@ test("a sink with much to send and no answers does not keep another from beginni
 });
 
 test("while memory is short a request without an answer is given up after 5 s: that is no attempt", async () => {
-  const rig = new Rig({ stuck: { maxRetries: 0 }, good: {} }, { selects: (container, sink) => container.startsWith(sink) });
+  const rig = new Rig(
+    { stuck: { maxRetries: 0 }, good: {} },
+    { selects: (container, sink) => container.startsWith(sink) },
+  );
   rig.destination("stuck").latencyMs = 8_000;
   for (let i = 0; i < 8; i++) rig.write(`stuck-${i}`, lines("s", 6_000, 200));
   for (let i = 0; i < 20; i++) {

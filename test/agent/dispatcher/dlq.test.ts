@@ -20,7 +20,10 @@ beforeEach(() => {
 
 function newDisk(): SimDisk {
   const clock = new SimClock();
-  return new SimDisk(() => clock.wall(), () => false);
+  return new SimDisk(
+    () => clock.wall(),
+    () => false,
+  );
 }
 
 function open(bytesMax = 1024 * 1024): DeadLetters {
@@ -37,24 +40,45 @@ function letters(chain: string, count: number, length = 0): DeadLetter[] {
 }
 
 const add = (queue: DeadLetters, given: DeadLetter[]): Promise<void> =>
-  queue.add(given, () => (kept += given.length), (one) => evicted.push(one));
+  queue.add(
+    given,
+    () => (kept += given.length),
+    (one) => evicted.push(one),
+  );
 
 const none = (one: Evicted): void => assert.fail(`${one.chain} was evicted`);
-const files = (): string[] => disk.names().filter((name) => name.startsWith(DIRECTORY)).sort();
-const content = (): string => files().map((name) => disk.content(name)).join("");
+const files = (): string[] =>
+  disk
+    .names()
+    .filter((name) => name.startsWith(DIRECTORY))
+    .sort();
+const content = (): string =>
+  files()
+    .map((name) => disk.content(name))
+    .join("");
 const evictedLines = (): number => evicted.reduce((sum, { lines }) => sum + lines, 0);
 const linesKept = (): number => content().split("\n").length - 1;
 
 test("letters are one line of JSON each, and count as kept when they survive a power cut", async () => {
   const queue = open();
-  await queue.add(letters("web", 2), () => {
-    kept = 2;
-    disk.crash(true);
-    assert.equal(linesKept(), 2);
-  }, none);
+  await queue.add(
+    letters("web", 2),
+    () => {
+      kept = 2;
+      disk.crash(true);
+      assert.equal(linesKept(), 2);
+    },
+    none,
+  );
   assert.equal(kept, 2);
   assert.equal(files()[0], `${DIRECTORY}/00000001.ndjson`);
-  assert.deepEqual(content().trimEnd().split("\n").map((line) => (JSON.parse(line) as { text: string }).text), ["web 0 ", "web 1 "]);
+  assert.deepEqual(
+    content()
+      .trimEnd()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as { text: string }).text),
+    ["web 0 ", "web 1 "],
+  );
 });
 
 test("what several workers add at once lies there whole, and none is kept before the one before it", async () => {
@@ -72,7 +96,11 @@ test("a letter is counted before anything that comes after it can evict it", asy
   const queue = open(4_096);
   const log: string[] = [];
   const adding = ["a", "b", "c", "d"].map((chain) =>
-    queue.add(letters(chain, 1, 3_000), () => log.push(`kept ${chain}`), (one) => log.push(`evicted ${one.chain}`)),
+    queue.add(
+      letters(chain, 1, 3_000),
+      () => log.push(`kept ${chain}`),
+      (one) => log.push(`evicted ${one.chain}`),
+    ),
   );
   await Promise.all(adding);
   assert.deepEqual(log, ["kept a", "evicted a", "kept b", "evicted b", "kept c", "evicted c", "kept d"]);
@@ -87,7 +115,11 @@ test("over its size the oldest go, a part of the queue at a time, and are told b
   assert.ok(queue.bytes > 16_384 / 2, "eviction leaves most of it");
   assert.deepEqual([...new Set(evicted.map(({ chain }) => chain))].sort(), ["even", "odd"]);
   const numbers = files().map((name) => Number(/(\d+)\.ndjson$/.exec(name)![1]));
-  assert.deepEqual(numbers, numbers.map((_, i) => numbers[0]! + i), "and the rest are in a row");
+  assert.deepEqual(
+    numbers,
+    numbers.map((_, i) => numbers[0]! + i),
+    "and the rest are in a row",
+  );
   assert.ok(said.some((message) => message.includes("evicted")));
 });
 
@@ -143,7 +175,13 @@ test("a segment that can't be shortened after a failed write is left as a crash 
   disk.truncate = truncate;
   disk.full = false;
   await add(queue, letters("c", 1));
-  assert.deepEqual(content().trimEnd().split("\n").map((line) => (JSON.parse(line) as { text: string }).text), ["a 0 ", "c 0 "]);
+  assert.deepEqual(
+    content()
+      .trimEnd()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as { text: string }).text),
+    ["a 0 ", "c 0 "],
+  );
 });
 
 test("a directory that can't be made or read is an error, and no reason to forget what lies there", async () => {

@@ -43,8 +43,14 @@ function byRow({ memory }: World, set: KeySet, rows: number): (string | undefine
 
 test("without templates each container has one key, for all of its rows", () => {
   const { of } = world();
-  const first = of("web", [{ text: "a", stream: "stdout" }, { text: "b", stream: "stderr" }]);
-  assert.deepEqual(first.entries.map(({ mask }) => mask), [-1]);
+  const first = of("web", [
+    { text: "a", stream: "stdout" },
+    { text: "b", stream: "stderr" },
+  ]);
+  assert.deepEqual(
+    first.entries.map(({ mask }) => mask),
+    [-1],
+  );
   assert.equal(of("web", [{ text: "c" }]).entries[0]!.key, first.entries[0]!.key);
   assert.notEqual(of("db", [{ text: "d" }]).entries[0]!.key, first.entries[0]!.key);
 });
@@ -63,7 +69,10 @@ test("keys that vary with stream and level select rows by class, those of kept r
   ]);
   assert.deepEqual(values(set), ["web stderr error", "web stdout info"]);
   const masks = set.entries.map(({ mask }) => mask);
-  assert.ok(masks.every((mask) => mask !== 0 && (mask & (mask - 1)) === 0), "one class each");
+  assert.ok(
+    masks.every((mask) => mask !== 0 && (mask & (mask - 1)) === 0),
+    "one class each",
+  );
 });
 
 test("classes that are rendered alike share one key, and its uses come back to 0", () => {
@@ -83,14 +92,24 @@ test("keys that vary with the time number each row", () => {
   const rows = [0, 1, HOUR - 1, HOUR, 2 * HOUR].map((seconds) => ({ text: "x", seconds }));
   const set = w.of("web", rows);
   assert.deepEqual(byRow(w, set, 5), ["web-00", "web-00", "web-00", "web-01", "web-02"]);
-  assert.deepEqual(set.entries.map(({ key }) => key.uses), [1, 1, 1]);
+  assert.deepEqual(
+    set.entries.map(({ key }) => key.uses),
+    [1, 1, 1],
+  );
   w.keys.drop(set);
-  assert.deepEqual(set.entries.map(({ key }) => key.uses), [0, 0, 0]);
+  assert.deepEqual(
+    set.entries.map(({ key }) => key.uses),
+    [0, 0, 0],
+  );
 });
 
 test("keys that vary with fields number each row; a row without the field has an empty value", () => {
   const w = world("{fields.user}");
-  const set = w.of("web", [{ text: "a", fields: { user: "ann" } }, { text: "b" }, { text: "c", fields: { user: "ann" } }]);
+  const set = w.of("web", [
+    { text: "a", fields: { user: "ann" } },
+    { text: "b" },
+    { text: "c", fields: { user: "ann" } },
+  ]);
   assert.deepEqual(byRow(w, set, 3), ["ann", "", "ann"]);
 });
 
@@ -124,7 +143,11 @@ test("only keys that no record needs are let go of, and what a sink prepared goe
     w.keys.drop(w.of("web", users));
   }
   assert.equal(w.keys.size, 10_000);
-  const again = w.of("web", [{ text: "held", fields: { user: "held" } }, { text: "", fields: { user: "flying" } }, { text: "", fields: { user: "0-0" } }]);
+  const again = w.of("web", [
+    { text: "held", fields: { user: "held" } },
+    { text: "", fields: { user: "flying" } },
+    { text: "", fields: { user: "0-0" } },
+  ]);
   const [first, second, third] = again.entries;
   assert.equal(first!.key, held.entries[0]!.key);
   assert.equal(first!.key.prepared, "held");
@@ -134,7 +157,10 @@ test("only keys that no record needs are let go of, and what a sink prepared goe
 
 test("more keys in one reading than are kept: rows with the same values still have the same key", () => {
   const w = world("{fields.user}");
-  const users = [...Array.from({ length: 10_500 }, (_, i) => i), 0, 1, 10_499].map((user) => ({ text: "", fields: { user } }));
+  const users = [...Array.from({ length: 10_500 }, (_, i) => i), 0, 1, 10_499].map((user) => ({
+    text: "",
+    fields: { user },
+  }));
   const set = w.of("web", users);
   const names = set.entries.map(({ key }) => key.values[0]);
   assert.equal(new Set(names).size, names.length, "a key is there once");

@@ -9,7 +9,10 @@ test("a batch leaves when it has batchSize lines", async () => {
   const rig = new Rig({ a: { batchSize: 100, batchTimeoutMs: 60_000 } });
   rig.write("web", lines("w", 250));
   await rig.run(1_000);
-  assert.deepEqual(rig.destination().sent.map(({ texts }) => texts.length), [100, 100]);
+  assert.deepEqual(
+    rig.destination().sent.map(({ texts }) => texts.length),
+    [100, 100],
+  );
 });
 
 test("a batch leaves when it has batchBytes", async () => {
@@ -17,7 +20,10 @@ test("a batch leaves when it has batchBytes", async () => {
   const rig = new Rig({ a: { batchBytes: 10 * each, batchTimeoutMs: 60_000 } });
   rig.write("web", lines("w", 25, 1_000));
   await rig.run(1_000);
-  assert.deepEqual(rig.destination().sent.map(({ texts }) => texts.length), [10, 10]);
+  assert.deepEqual(
+    rig.destination().sent.map(({ texts }) => texts.length),
+    [10, 10],
+  );
 });
 
 test("a batch leaves batchTimeout after its oldest line was taken, to the millisecond", async () => {
@@ -54,7 +60,10 @@ test("at most workerCount requests are in flight, and one per container", async 
   assert.equal(destination.inFlightMost, 3);
   assert.equal(destination.stored.length, 320);
   for (let i = 0; i < 8; i++) {
-    assert.deepEqual(destination.stored.filter((text) => text.startsWith(`c${i}-`)), lines(`c${i}`, 40));
+    assert.deepEqual(
+      destination.stored.filter((text) => text.startsWith(`c${i}-`)),
+      lines(`c${i}`, 40),
+    );
   }
 });
 
@@ -72,7 +81,10 @@ test("lines of another key wait for their batch though many wait for a key that 
   const rig = new Rig({ a: { order: "{fields.key}", batchSize: 10, batchTimeoutMs: 1_000 } });
   rig.destination().latencyMs = 3_000;
   const write = (name: string, key: string, count: number): void =>
-    rig.write(name, lines(name, count).map((text) => ({ text, fields: { key } })));
+    rig.write(
+      name,
+      lines(name, count).map((text) => ({ text, fields: { key } })),
+    );
   for (let i = 0; i < 4; i++) write(`b${i}`, "busy", 30);
   await rig.run(50);
   for (let i = 0; i < 10; i++) {
@@ -80,7 +92,11 @@ test("lines of another key wait for their batch though many wait for a key that 
     await rig.run(40);
   }
   const quiet = rig.destination().sent.filter(({ keys }) => keys.includes("quiet"));
-  assert.deepEqual(quiet.map(({ texts }) => texts.length), [10], "in a batch, not one by one");
+  assert.deepEqual(
+    quiet.map(({ texts }) => texts.length),
+    [10],
+    "in a batch, not one by one",
+  );
 });
 
 test("reading stops at queueSize, but for the reading that reaches it", async () => {
@@ -183,7 +199,10 @@ test("a sink that has accepted nothing for 5 s holds no memory, and is probed wi
   await rig.run(120_000);
   assert.equal(destination.stored.length, 50_000);
   for (let i = 0; i < 50; i++) {
-    assert.deepEqual(destination.stored.filter((text) => text.startsWith(`c${i}-`)), lines(`c${i}`, 1_000, 200));
+    assert.deepEqual(
+      destination.stored.filter((text) => text.startsWith(`c${i}-`)),
+      lines(`c${i}`, 1_000, 200),
+    );
   }
   rig.check();
 });

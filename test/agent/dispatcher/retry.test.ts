@@ -21,10 +21,16 @@ test("a backoff is a random part of base * 2^failures, never more than the maxim
 
 test("what the destination asks for is waited out, jitter or not, but for no more than ten minutes", () => {
   fc.assert(
-    fc.property(settings, fc.nat(100), random, fc.integer({ min: 0, max: 10_000_000 }), (given, failures, part, after) => {
-      const plain = retryDelay(given, failures, undefined, part);
-      assert.equal(retryDelay(given, failures, after, part), Math.max(plain, Math.min(after, 600_000)));
-    }),
+    fc.property(
+      settings,
+      fc.nat(100),
+      random,
+      fc.integer({ min: 0, max: 10_000_000 }),
+      (given, failures, part, after) => {
+        const plain = retryDelay(given, failures, undefined, part);
+        assert.equal(retryDelay(given, failures, after, part), Math.max(plain, Math.min(after, 600_000)));
+      },
+    ),
   );
 });
 

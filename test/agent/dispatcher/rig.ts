@@ -62,7 +62,7 @@ class Container {
     const rows: Row[] = [];
     let to = at;
     let low = 0;
-    for (let high = this.rows.length; low < high; ) {
+    for (let high = this.rows.length; low < high;) {
       const middle = (low + high) >> 1;
       if (this.rows[middle]!.at < at) low = middle + 1;
       else high = middle;
@@ -110,7 +110,12 @@ export class Rig {
     const { memoryLimit = MEMORY_LIMIT, before, selects = () => true } = options;
     this.#selects = selects;
     this.clock = before?.clock ?? new SimClock();
-    this.disk = before?.disk ?? new SimDisk(() => this.clock.wall(), () => false);
+    this.disk =
+      before?.disk ??
+      new SimDisk(
+        () => this.clock.wall(),
+        () => false,
+      );
     this.memory = testMemory(memoryLimit);
     this.pool = new Pool(this.memory);
     this.dispatcher = new Dispatcher(this.memory, this.clock, RESERVE_BYTES);
@@ -133,7 +138,10 @@ export class Rig {
     const log = this.#log();
     const keys = new Keys(memory, pool, order === undefined ? undefined : [parseTemplate(order)]);
     const outlet = new Outlet(
-      { ...{ pipeline: "p", name, type: "http", dispatcher, atomic, steps, needsLevel: false }, batchBytesMax: row.batchBytesMax },
+      {
+        ...{ pipeline: "p", name, type: "http", dispatcher, atomic, steps, needsLevel: false },
+        batchBytesMax: row.batchBytesMax,
+      },
       row.open({} as never, { memory, clock, log, pipeline: "p", name }),
       keys,
       dispatcher.dlqEnabled ? new DeadLetters(disk, `/data/dlq/p/${name}`, dispatcher.dlqBytes, log) : undefined,
@@ -264,7 +272,10 @@ export class Rig {
 
   save(subscriptions: Iterable<Subscription>): void {
     for (const subscription of subscriptions) {
-      this.saved.set(`${subscription.id} ${subscription.chain.source.id}`, structuredClone(subscription.saved(Infinity)));
+      this.saved.set(
+        `${subscription.id} ${subscription.chain.source.id}`,
+        structuredClone(subscription.saved(Infinity)),
+      );
     }
   }
 

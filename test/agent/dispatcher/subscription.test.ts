@@ -21,7 +21,9 @@ beforeEach(() => {
   noKeys = false;
 });
 
-function open(options: { end?: number; before?: Subscription; saved?: SavedSubscription; restart?: number } = {}): Subscription {
+function open(
+  options: { end?: number; before?: Subscription; saved?: SavedSubscription; restart?: number } = {},
+): Subscription {
   const { end = 0, before, saved, restart = 0 } = options;
   const host: Host = {
     memory,
@@ -78,7 +80,13 @@ test("what is taken is in flight until it is settled, from the front", () => {
 });
 
 test("what a step filtered is settled as soon as nothing is outstanding before it", () => {
-  const rows = [{ text: "a", verdict: 2 }, { text: "b" }, { text: "c", verdict: 1 }, { text: "d" }, { text: "e", verdict: 1 }];
+  const rows = [
+    { text: "a", verdict: 2 },
+    { text: "b" },
+    { text: "c", verdict: 1 },
+    { text: "d" },
+    { text: "e", verdict: 1 },
+  ];
   const subscription = open({ end: sum(rows) });
   read(subscription, rows);
   assert.deepEqual(subscription.totals, { "filtered/1/drop": { lines: 1, bytes: rawOf(rows[0]!) } });
@@ -92,7 +100,10 @@ test("what a step filtered is settled as soon as nothing is outstanding before i
 
 test("a reading of which nothing was kept is settled at once and leaves nothing behind", () => {
   const subscription = open({ end: 94 });
-  read(subscription, [{ text: "a", verdict: 1 }, { text: "b", verdict: 1 }]);
+  read(subscription, [
+    { text: "a", verdict: 1 },
+    { text: "b", verdict: 1 },
+  ]);
   assert.deepEqual([subscription.portions.length, subscription.takenAt, memory.arena.usedBytes], [0, Infinity, 0]);
   balanced(subscription);
 });
@@ -120,7 +131,10 @@ test("released, it holds nothing, and reads again from its Position what was not
 test("a line of another stream that is still open is read again; what was settled behind it is not taken again", () => {
   // stderr holds a line open at 0; stdout's lines behind it are delivered.
   const opened = { at: 0, raw: 50 };
-  const rows = [{ text: "a", at: 50 }, { text: "b", at: 97 }];
+  const rows = [
+    { text: "a", at: 50 },
+    { text: "b", at: 97 },
+  ];
   const subscription = open({ end: 144 });
   read(subscription, rows, 50);
   subscription.settle(subscription.portions[0]!, 2, "delivered");
@@ -132,7 +146,10 @@ test("a line of another stream that is still open is read again; what was settle
   assert.equal(subscription.at(subscription.portions[0]!.records, subscription.portions[0]!.from), 0);
 });
 
-for (const [what, joined] of [["joined from parts", true], ["longer than a reading", false]] as const) {
+for (const [what, joined] of [
+  ["joined from parts", true],
+  ["longer than a reading", false],
+] as const) {
   test(`a line ${what} that was settled is known again though it comes out of a later reading`, () => {
     // stderr is open at 0; stdout's line from 50 to 200 was delivered.
     const line = { text: "settled", at: 50, raw: 150, joined };
@@ -151,7 +168,14 @@ for (const [what, joined] of [["joined from parts", true], ["longer than a readi
 
 test("a line that was joined from parts holds the Position where it begins until it is settled", () => {
   const subscription = open({ end: 300 });
-  read(subscription, [{ text: "b", stream: "stderr", at: 100, raw: 50 }, { text: "a", at: 0, raw: 200, joined: true }], 0);
+  read(
+    subscription,
+    [
+      { text: "b", stream: "stderr", at: 100, raw: 50 },
+      { text: "a", at: 0, raw: 200, joined: true },
+    ],
+    0,
+  );
   subscription.settle(subscription.portions[0]!, 1, "delivered");
   assert.equal(subscription.saved(Infinity).from, 0);
   subscription.settle(subscription.portions[0]!, 2, "delivered");
@@ -231,7 +255,10 @@ test("what was sent is known by stream, and taken back when it was certainly not
   const before = subscription.sending([{ portion, from: 0, to: 2 }]);
   const sent = [0, 1, 2].map((row) => subscription.wasSent(subscription.saved(Infinity).sent, portion.records, row));
   assert.deepEqual(sent, [true, true, false]);
-  assert.ok([0, 1, 2].every((row) => !subscription.wasSent(before, portion.records, row)), "the marks from before do not know them");
+  assert.ok(
+    [0, 1, 2].every((row) => !subscription.wasSent(before, portion.records, row)),
+    "the marks from before do not know them",
+  );
   subscription.notSent(before);
   assert.deepEqual(subscription.saved(Infinity).sent, [0, 0, 0]);
 });
@@ -307,7 +334,10 @@ test("however it is read, released, rewound and restarted, each line is settled 
       }
       for (let i = 0; subscription.read < end && i < 100; i++) readOn(60);
       settleFront(60);
-      assert.deepEqual(settled, rows.filter((row) => !row.verdict).map((row) => row.text));
+      assert.deepEqual(
+        settled,
+        rows.filter((row) => !row.verdict).map((row) => row.text),
+      );
       assert.equal(subscription.ledger(0).backlogBytes, 0);
       balanced(subscription);
       assert.equal(memory.arena.usedBytes, 0);
