@@ -1,5 +1,5 @@
 /** A record as a dead letter: the NDJSON record, and in `deadLetter` why it lies here and where it came from. */
-import { Buffer } from "node:buffer";
+import type { Buffer } from "node:buffer";
 import type { Source } from "../collect/source.ts";
 import { BROKEN_UTF8 } from "../memory/columns.ts";
 import * as columns from "../memory/columns.ts";

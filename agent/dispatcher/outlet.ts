@@ -16,7 +16,7 @@ import type { Load } from "./batch.ts";
 import { Delivery, type OutletCounts, type Worker } from "./delivery.ts";
 import type { DeadLetters, Evicted } from "./dlq.ts";
 import { Health, type Trouble } from "./health.ts";
-import { Keys, type KeySet } from "./keys.ts";
+import type { Keys, KeySet } from "./keys.ts";
 import { Queue } from "./queue.ts";
 import type { Sink } from "./sink.ts";
 import type { Host, Subscription } from "./subscription.ts";

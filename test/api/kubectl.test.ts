@@ -65,9 +65,12 @@ describe("the CRDs through kubectl", { skip: skipWithoutApiServer() }, () => {
     await kubectl("apply -f -", PLATFORM);
   });
   after(async () => {
-    await kubectl(`delete clusterlogpipeline ${PLATFORM_NAME}`);
-    await kubectl(`delete namespace ${NAMESPACE} --wait=false`);
-    await api.stop();
+    try {
+      await kubectl(`delete clusterlogpipeline ${PLATFORM_NAME}`);
+      await kubectl(`delete namespace ${NAMESPACE} --wait=false`);
+    } finally {
+      await api.stop();
+    }
   });
 
   test("the files are applied as they are, also by a client that keeps a copy in an annotation", async () => {

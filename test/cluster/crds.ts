@@ -22,9 +22,9 @@ export async function installCrds(api: ApiServer): Promise<void> {
   if (names.some((name) => found.includes(name.replace("crd/", "/")))) {
     throw new Error(`the cluster at ${api.url} runs Tailrace already; tests need one of their own`);
   }
-  const yaml = generated().filter(({ path }) => path.startsWith("crds/"));
-  const text = yaml.map((file) => file.text).join("---\n");
-  const labelled = await run(["label", "--local", "-f", "-", "-o", "yaml", `${LABEL}=true`], text);
-  await run(["apply", "--server-side", "--force-conflicts", "-f", "-"], labelled);
+  for (const { text } of generated().filter(({ path }) => path.startsWith("crds/"))) {
+    const labelled = await run(["label", "--local", "-f", "-", "-o", "yaml", `${LABEL}=true`], text);
+    await run(["apply", "--server-side", "--force-conflicts", "-f", "-"], labelled);
+  }
   await run(["wait", "--for=condition=Established", "--timeout=30s", ...names]);
 }

@@ -18,6 +18,7 @@ export interface Setup {
   readonly order: string | undefined;
   readonly dlqEnabled: boolean;
   readonly dlqBytes: number;
+  readonly atomic: boolean;
 }
 
 export type Act =
@@ -32,16 +33,7 @@ export type Act =
   | { act: "rotate" | "restart" | "delete"; container: number }
   | { act: "new container" | "stop" | "disk full" | "disk free" }
   | { act: "crash"; power: boolean }
-  | {
-      act: "mode";
-      sink: 0 | 1;
-      mode: Mode;
-      latencyMs: number;
-      anonymous: boolean;
-      rowsMax: number;
-      strict: boolean;
-      atomic: boolean;
-    }
+  | { act: "mode"; sink: 0 | 1; mode: Mode; latencyMs: number; anonymous: boolean; rowsMax: number; strict: boolean }
   | { act: "reload"; batchSize: number; second: boolean };
 
 export const setups: fc.Arbitrary<Setup> = fc.record({
@@ -54,6 +46,7 @@ export const setups: fc.Arbitrary<Setup> = fc.record({
   order: fc.constantFrom(undefined, undefined, "{namespace}", "{stream}", "{namespace} {stream} {hour}"),
   dlqEnabled: fc.constantFrom(true, true, true, false),
   dlqBytes: fc.constantFrom(16 * 1024 * 1024, 16 * 1024 * 1024, 8_192),
+  atomic: fc.boolean(),
 });
 
 const container = fc.nat(5);
@@ -91,7 +84,6 @@ export const acts: fc.Arbitrary<Act[]> = fc.array(
         anonymous: fc.boolean(),
         rowsMax: fc.constantFrom(Infinity, Infinity, 7),
         strict: fc.boolean(),
-        atomic: fc.boolean(),
       }),
     },
     {
@@ -106,14 +98,16 @@ export const acts: fc.Arbitrary<Act[]> = fc.array(
   { minLength: 5, maxLength: 30 },
 );
 
+/** The simulated sink takes a path or none, whatever its type. */
+type SimOptions = Pick<SinkConfig & { type: "file" }, "type" | "options">;
+
 export function configOf(setup: Setup, batchSize = setup.batchSize, sinks = 2): Config {
-  const { order, maxRetries, dlqEnabled, dlqBytes } = setup;
+  const { order, atomic, maxRetries, dlqEnabled, dlqBytes } = setup;
+  const options = { format: "text", ...(order === undefined ? {} : { path: parseTemplate(order) }) };
   const queueSize = Math.max(setup.queueSize, batchSize);
   const sink = (name: string): SinkConfig => ({
     name,
-    ...(order === undefined
-      ? { type: "stdout", options: { format: "text" } }
-      : { type: "file", options: { path: parseTemplate(order), format: "text" } }),
+    ...({ type: atomic ? "file" : "http", options } as SimOptions),
     dispatcher: { ...DISPATCHER, batchSize, queueSize, maxRetries, dlqEnabled, dlqBytes },
   });
   const all = { include: [], exclude: [] };
@@ -165,8 +159,8 @@ export async function perform(world: SimWorld, setup: Setup, act: Act): Promise<
       return world.start();
     case "mode": {
       const destination = world.destination(`${PIPELINE}/${SINKS[act.sink]}`);
-      const { mode, latencyMs, anonymous, rowsMax, strict, atomic } = act;
-      Object.assign(destination, { mode, latencyMs, anonymous, rowsMax, strict, atomic });
+      const { mode, latencyMs, anonymous, rowsMax, strict } = act;
+      Object.assign(destination, { mode, latencyMs, anonymous, rowsMax, strict });
       return;
     }
     case "reload":

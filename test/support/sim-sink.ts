@@ -193,7 +193,11 @@ export function simSink(find: (id: string) => Destination, atomic = true): SinkR
         return {
           bytes: batch.bytes,
           replaced: 0,
-          send: (signal) => send(find(`${context.pipeline}/${context.name}`), context.clock, batch, rows, signal),
+          send(signal) {
+            const destination = find(`${context.pipeline}/${context.name}`);
+            destination.atomic = atomic;
+            return send(destination, context.clock, batch, rows, signal);
+          },
           free() {
             if (freed) throw new Error("a request was freed twice");
             freed = true;
