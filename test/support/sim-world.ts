@@ -286,12 +286,14 @@ export class SimWorld {
       if (kind === "dropped" && !this.cutLines) assert.equal(count, 0, `${token} was to be dropped`);
       if (kind === "dropped") continue;
       if (count === 0 && !dead.includes(token) && !(lost && mayBeLost())) missing.push(token);
-      if (count > 0 && dead.includes(token)) assert.ok(this.mayRepeat.has(token), `${token} arrived and is a dead letter`);
+      if (count > 0 && dead.includes(token))
+        assert.ok(this.mayRepeat.has(token), `${token} arrived and is a dead letter`);
       if (count > 1) assert.ok(this.mayRepeat.has(token), `${token} arrived ${count} times at ${id}`);
     }
     const dropped = linesOf(ledger, /^dropped\//);
     assert.ok(missing.length <= dropped, `${missing.join()} were lost at ${id}, ${dropped} lines were dropped`);
-    if (!this.crashed) assert.equal(linesOf(ledger, /^deadLettered$/), dead.split("\n").length - 1, "dead letters are counted");
+    if (!this.crashed)
+      assert.equal(linesOf(ledger, /^deadLettered$/), dead.split("\n").length - 1, "dead letters are counted");
     const place = new Map(arrived.map((token, index) => [token, index]));
     const last = new Map<string, { token: string; index: number }>();
     for (const { id: token, order, kind } of this.written) {

@@ -120,10 +120,13 @@ test("a batch is grouped by key, in the order in which its records were read", a
   await take({ x: [{ text: "x out" }, { text: "x err", stream: "stderr" }], y: [{ text: "y out" }] });
   const { batch, owners } = batchOf(rig.memory, form(["x", "y"])!);
   const groups = batch.groups.map(({ key, slices }) => [key.values[0], slices.map(({ source }) => source.pod).join()]);
-  assert.deepEqual(groups.toSorted((a, b) => String(a).localeCompare(String(b))), [
-    ["stderr", "x"],
-    ["stdout", "x,y"],
-  ]);
+  assert.deepEqual(
+    groups.toSorted((a, b) => String(a).localeCompare(String(b))),
+    [
+      ["stderr", "x"],
+      ["stdout", "x,y"],
+    ],
+  );
   assert.deepEqual([...owners.values()].map(({ subscription }) => subscription.chain.source.pod).sort(), [
     "x",
     "x",
