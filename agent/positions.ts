@@ -88,12 +88,13 @@ export class Positions {
     this.#dirty.delete(subscription);
   }
 
-  /** Writes these subscriptions, and all that is dirty, to the journal: one write. */
-  save(subscriptions: Iterable<Subscription> = []): void {
+  /** Writes these subscriptions, and all that is dirty, to the journal: one write. False: it failed, the next save tries again. */
+  save(subscriptions: Iterable<Subscription> = []): boolean {
     for (const subscription of subscriptions) this.#dirty.add(subscription);
     for (const subscription of this.#dirty) this.#put(subscription);
     this.#dirty.clear();
     this.journal.flush();
+    return this.journal.trouble === undefined;
   }
 
   /** The ledger of a sink's containers that are not followed. */

@@ -43,7 +43,7 @@ export function size(least: string, most: string) {
   const [bytesMin, bytesMax] = [parseSize(least)!, parseSize(most)!];
   const sentence = "must be a size such as 8Mi or 500k, or a whole number of bytes";
   const schema = z
-    .union([z.int().min(0), z.string().max(SIZE_CHARS_MAX).regex(SIZE_PATTERN, { error: sentence })], {
+    .union([z.int(), z.string().max(SIZE_CHARS_MAX).regex(SIZE_PATTERN, { error: sentence })], {
       error: sentence,
     })
     .transform((value, context) => {
@@ -55,9 +55,7 @@ export function size(least: string, most: string) {
       return Math.ceil(bytes);
     });
   return ruled(schema, {
-    rule:
-      `type(self) == string ? ${matches("self", SIZE_PATTERN)} && ${sizeWithin("self", least, most)} : ` +
-      `self >= ${bytesMin} && self <= ${bytesMax}`,
+    rule: `type(self) == string ? ${sizeWithin(least, most)} : self >= ${bytesMin} && self <= ${bytesMax}`,
     message: `${sentence}, between ${least} and ${most}`,
   }).meta({ shown: "size", bounds: `${formatSize(bytesMin)} to ${formatSize(bytesMax)}` });
 }

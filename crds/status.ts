@@ -3,6 +3,7 @@
  * over all agents that ever reported, and never decrease.
  */
 import { z } from "zod";
+import { SINKS_MAX } from "./schema.ts";
 
 const CONDITIONS_MAX = 16;
 const FAILING_NODES_MAX = 10;
@@ -88,7 +89,7 @@ export const status = z
       })
       .meta({ description: "What kubectl get shows." })
       .exactOptional(),
-    sinks: z.array(sink).max(16).meta({ description: "Each sink.", listKey: "name" }).exactOptional(),
+    sinks: z.array(sink).max(SINKS_MAX).meta({ description: "Each sink.", listKey: "name" }).exactOptional(),
     delivered: counter("Lines delivered, over all sinks.").exactOptional(),
     lost: counter("Lines known lost, over all sinks.").exactOptional(),
     deadLettered: counter("Lines in dead-letter queues, over all sinks.").exactOptional(),

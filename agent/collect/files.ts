@@ -174,6 +174,7 @@ export class Files {
 
   /** Takes the longest identity that a file's size allows. */
   identify(file: LogFile): void {
+    const wasOpen = file.fd >= 0;
     const length = Math.min(file.size, IDENTITY_BYTES);
     if (length <= (file.identity?.length ?? 0) || this.open(file) !== "open") return;
     try {
@@ -181,6 +182,7 @@ export class Files {
     } catch (error) {
       this.trouble = reasonOf(error);
     }
+    if (!wasOpen) this.close(file);
   }
 
   #identify(file: LogFile, head: Uint8Array): void {

@@ -134,14 +134,15 @@ export class Decoder implements Lines {
     if (!address) return undefined;
     return holding([chunk], (chunks) => {
       const cap = STREAMS + 1;
+      const out = { block: address, cap, base, chunks, lastParts: new Map<number, number>() };
       for (const [row, open] of lines.entries()) {
-        this.#emit(open, address, cap, row, base, TRUNCATED | JOINED, chunks);
+        this.#emit(open, out, row, TRUNCATED | JOINED);
         if (open === long) this.#long = undefined;
         else this.#open[this.#open.indexOf(open)] = undefined;
       }
       this.#world.counts.truncated += lines.length;
       this.#world.memory.kernels.utf8(address, cap, 0, lines.length);
-      return { block: address, cap, count: lines.length, base, chunks, verdicts: 0, joined: true };
+      return { ...out, count: lines.length, verdicts: 0, joined: true };
     });
   }
 
@@ -197,23 +198,25 @@ export class Decoder implements Lines {
     const block = chunk.take(room * ROW_BYTES);
     if (!block) throw new Error(`BUG: no room for ${room} rows behind their text`);
     return holding([chunk, ...also], (chunks) => {
+      const out = { block, cap: room, base, chunks, lastParts: new Map<number, number>() };
       let count = rows;
-      if (joining) count = this.#join(rows, block, room, base, chunks, now);
+      if (joining) count = this.#join(rows, out, now);
       else memory.kernels.copyColumns(memory.rows, memory.rowsMax, rows, block, rows);
       if (joining || bits & NON_ASCII) memory.kernels.utf8(block, room, 0, count);
       if (joining || bits & TRUNCATED) {
         const column = (block >> 2) + columns.BITS * room;
         for (let row = 0; row < count; row++) if (memory.words[column + row]! & TRUNCATED) counts.truncated++;
       }
-      if (count > 0) return { block, cap: room, count, base, chunks, verdicts: 0, joined: joining };
+      if (count > 0) return { ...out, count, verdicts: 0, joined: joining };
       chunk.used = block;
       return undefined;
     });
   }
 
   /** The slow path: parts are collected and come out as one row where their end stands. Returns the rows in the block. */
-  #join(rows: number, block: number, room: number, base: number, chunks: Chunk[], now: number): number {
+  #join(rows: number, into: Laid, now: number): number {
     const { memory, counts } = this.#world;
+    const { block, cap, base } = into;
     const get = (row: number, column: number): number => this.#framing.get(row, column);
     let out = 0;
     for (let row = 0; row < rows; row++) {
@@ -224,27 +227,28 @@ export class Decoder implements Lines {
       const framed = (bits & INVALID) === 0;
       let open = framed ? this.#open[stream] : undefined;
       if (open && (seconds - open.seconds > PARTIAL_SECONDS || at - open.at > SPAN_BYTES_MAX)) {
-        this.#emit(open, block, room, out++, base, TRUNCATED | JOINED, chunks);
+        this.#emit(open, into, out++, TRUNCATED | JOINED);
         open = this.#open[stream] = undefined;
       }
       if (!framed || (!open && !(bits & PARTIAL))) {
-        for (let c = 0; c < columns.COLUMNS; c++) memory.words[(block >> 2) + c * room + out] = get(row, c);
+        for (let c = 0; c < columns.COLUMNS; c++) memory.words[(block >> 2) + c * cap + out] = get(row, c);
         out++;
         continue;
       }
       open ??= new OpenLine(this.#world, at, seconds, get(row, columns.NANOS));
       this.#open[stream] = open;
       open.add(get(row, columns.START), get(row, columns.END), get(row, columns.RAW), bits, now);
+      open.lastAt = at;
       if (bits & PARTIAL) continue;
       counts.joined++;
-      this.#emit(open, block, room, out++, base, JOINED, chunks);
+      this.#emit(open, into, out++, JOINED);
       this.#open[stream] = undefined;
     }
     return out;
   }
 
-  /** Writes an open line as row `row` of a block and drops it. */
-  #emit(open: OpenLine, block: number, cap: number, row: number, base: number, flags: number, chunks: Chunk[]): void {
+  /** Writes an open line as row `row` and drops it. */
+  #emit(open: OpenLine, { block, cap, base, chunks, lastParts }: Laid, row: number, flags: number): void {
     const { memory, pool } = this.#world;
     const piece = pool.take(open.bytes + 4);
     if (!piece) throw new NoRoom("no room for the text of a line");
@@ -252,6 +256,7 @@ export class Decoder implements Lines {
     open.copyTo(piece.address);
     const values = columnsOf(open, piece.address, base, (open.bits & ~PARTIAL) | flags);
     for (const [column, value] of values) memory.words[(block >> 2) + column * cap + row] = value;
+    lastParts.set(row, open.lastAt);
     open.drop();
   }
 
@@ -286,6 +291,15 @@ export class Decoder implements Lines {
     this.#long = undefined;
     return { records: this.#lay(chunk, 1, base, bits | NON_ASCII, now, [piece.chunk]), consumed };
   }
+}
+
+/** Records as they are being laid. */
+interface Laid {
+  readonly block: number;
+  readonly cap: number;
+  readonly base: number;
+  readonly chunks: Chunk[];
+  readonly lastParts: Map<number, number>;
 }
 
 /** The row of an open line whose text was copied to `start`. */

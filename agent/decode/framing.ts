@@ -34,7 +34,7 @@ export class Framing {
   run(from: number, to: number, limit: number): number {
     const { words } = this.#memory;
     let rows = this.#kernel(this.#format ?? "cri", from, to, limit);
-    if (rows > 0 && this.#format === undefined) rows = this.#detect(rows, from, limit);
+    if (rows > 0 && this.#format === undefined) rows = this.#detect(rows, from, to, limit);
     if (rows === 0) return 0;
     this.#seconds = words[(RESULT >> 2) + R_SECONDS]! >>> 0;
     this.#nanos = words[(RESULT >> 2) + R_NANOS]!;
@@ -74,18 +74,19 @@ export class Framing {
   }
 
   /** The scratch holds what CRI makes of the lines. Those before the first that parses as such may be of the other format. */
-  #detect(rows: number, from: number, limit: number): number {
+  #detect(rows: number, from: number, to: number, limit: number): number {
     let first = 0;
     while (first < rows && this.get(first, BITS) & INVALID) first++;
-    if (first === 0) {
-      this.#format = "cri";
-      return rows;
-    }
     const { words } = this.#memory;
-    const to = from + (first < rows ? this.get(first, AT) : words[(RESULT >> 2) + R_CONSUMED]!);
-    const leading = this.#kernel("json-file", from, to, limit);
-    if (this.#invalid < leading) this.#format = "json-file";
-    return leading;
+    const end = from + (first < rows ? this.get(first, AT) : words[(RESULT >> 2) + R_CONSUMED]!);
+    const leading = first > 0 ? this.#kernel("json-file", from, end, limit) : 0;
+    if (leading > 0 && this.#invalid < leading) {
+      this.#format = "json-file";
+      return leading;
+    }
+    if (first < rows) this.#format = "cri";
+    // Lines that do not parse were not changed.
+    return first > 0 ? this.#kernel("cri", from, to, limit) : rows;
   }
 
   /** Lines before the first that has a time get that one's, so that time does not go backwards. */

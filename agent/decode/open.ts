@@ -39,6 +39,8 @@ export class OpenLine {
   readonly nanos: number;
   /** BITS of its parts; TRUNCATED once text was cut. */
   bits = 0;
+  /** Linear offset of its last part so far. */
+  lastAt: number;
   /** Source bytes so far. */
   raw = 0;
   /** Text bytes kept so far. */
@@ -50,7 +52,7 @@ export class OpenLine {
 
   constructor(world: OpenWorld, at: number, seconds: number, nanos: number) {
     this.#world = world;
-    this.at = at;
+    this.at = this.lastAt = at;
     this.seconds = seconds;
     this.nanos = nanos;
     world.budget.lines++;

@@ -58,8 +58,8 @@ export interface DeliveryWorld {
   readonly deadLetters: DeadLetters | undefined;
   readonly health: Health;
   readonly counts: OutletCounts;
-  /** Writes Positions and marks to the journal at once. */
-  save(subscriptions: Iterable<Subscription>): void;
+  /** Writes Positions and marks, and whatever else has changed, to the journal at once; false: it can't be written now. */
+  save(subscriptions: Iterable<Subscription>): boolean;
   dirty(subscription: Subscription): void;
   evicted(evicted: Evicted): void;
   /** A batch found no memory for its request. */
@@ -274,7 +274,7 @@ export class Delivery {
     worker.state = "dead-lettering";
     for (let held = false, last = false; ; held = true) {
       try {
-        await deadLetters.add(letters, settle, (evicted) => this.#world.evicted(evicted));
+        await deadLetters.add(letters, { kept: settle, evicted: (evicted) => this.#evicted(evicted) });
         if (held) health.recovered(clock.now());
         return true;
       } catch (error) {
@@ -285,6 +285,11 @@ export class Delivery {
       // A sink that closes tries once more: the disk may have room again.
       last = !(await this.#waited(health.until));
     }
+  }
+
+  #evicted(evicted: readonly Evicted[]): boolean {
+    for (const one of evicted) this.#world.evicted(one);
+    return this.#world.save([]);
   }
 
   /** Waits until then; false: the sink is closing. */

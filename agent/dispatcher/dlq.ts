@@ -35,9 +35,19 @@ export interface Evicted {
   readonly bytes: number;
 }
 
+/** What the queue tells whoever keeps the books. */
+export interface Books {
+  /** Letters are on stable storage; nothing was added or evicted since. */
+  kept(): void;
+  /** These leave the queue. True: it is written down, so that no crash can hide it. */
+  evicted(evicted: readonly Evicted[]): boolean;
+}
+
 interface Segment {
   readonly number: number;
   bytes: number;
+  /** What lies in it was told as evicted, though it could not be written down yet. */
+  told?: boolean;
 }
 
 export class DeadLetters {
@@ -72,12 +82,9 @@ export class DeadLetters {
     return this.#bytes;
   }
 
-  /**
-   * Appends letters, then calls `kept`: they are on stable storage, and nothing was added or evicted since. `evicted` is
-   * called for what had to go for them. Rejects with the disk's error: then nothing was kept.
-   */
-  add(letters: readonly DeadLetter[], kept: () => void, evicted: (evicted: Evicted) => void): Promise<void> {
-    const adding = this.#tail.then(() => this.#add(letters, kept, evicted));
+  /** Appends letters and makes room for them. Rejects with the disk's error: then nothing was kept. */
+  add(letters: readonly DeadLetter[], books: Books): Promise<void> {
+    const adding = this.#tail.then(() => this.#add(letters, books));
     this.#tail = adding.catch(() => undefined);
     return adding;
   }
@@ -88,13 +95,13 @@ export class DeadLetters {
     this.#shut();
   }
 
-  async #add(letters: readonly DeadLetter[], kept: () => void, evicted: (evicted: Evicted) => void): Promise<void> {
+  async #add(letters: readonly DeadLetter[], books: Books): Promise<void> {
     if (!this.#opened) await this.#open();
     const lines = letters.map(({ json }) => Buffer.from(`${json}\n`));
     let bytes = lines.reduce((sum, { length }) => sum + length, 0);
     let from = 0;
     while (bytes > this.#bytesMax && from < lines.length - 1) bytes -= lines[from++]!.length;
-    this.#evict(bytes, evicted);
+    this.#evict(bytes, books);
     const segment = await this.#segment();
     try {
       this.#disk.write(this.#fd, Buffer.concat(lines.slice(from)));
@@ -105,9 +112,9 @@ export class DeadLetters {
     }
     segment.bytes += bytes;
     this.#bytes += bytes;
-    kept();
+    books.kept();
     if (from === 0) return;
-    for (const count of countByChain(letters.slice(0, from))) evicted(count);
+    books.evicted(countByChain(letters.slice(0, from)));
     this.#say(this.#directory, letters.slice(0, from));
   }
 
@@ -178,18 +185,19 @@ export class DeadLetters {
     return segment;
   }
 
-  /** Removes the oldest segments until `coming` bytes fit. */
-  #evict(coming: number, evicted: (evicted: Evicted) => void): void {
+  /** Removes the oldest segments until `coming` bytes fit; each only when the books know. */
+  #evict(coming: number, books: Books): void {
     while (this.#segments.length > 0 && this.#bytes + coming > this.#bytesMax) {
       const oldest = this.#segments[0]!;
       const path = this.#path(oldest.number);
-      const letters = lettersIn(readWhole(this.#disk, path, Infinity) ?? Buffer.alloc(0));
+      const letters = oldest.told ? [] : lettersIn(readWhole(this.#disk, path, Infinity) ?? Buffer.alloc(0));
+      if (!oldest.told) this.#say(path, letters);
+      oldest.told = true;
+      if (!books.evicted(countByChain(letters))) throw new Error("it is full, and the journal can't be written");
       if (this.#segments.length === 1) this.#shut();
       this.#disk.remove(path);
       this.#segments.shift();
       this.#bytes -= oldest.bytes;
-      for (const count of countByChain(letters)) evicted(count);
-      this.#say(path, letters);
     }
   }
 

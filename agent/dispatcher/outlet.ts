@@ -60,8 +60,8 @@ export interface OutletWorld {
   wake(): void;
   dirty(subscription: Subscription): void;
   done(subscription: Subscription): void;
-  /** Writes Positions and marks to the journal at once. */
-  save(subscriptions: Iterable<Subscription>): void;
+  /** Writes Positions and marks, and whatever else has changed, to the journal at once; false: it can't be written now. */
+  save(subscriptions: Iterable<Subscription>): boolean;
   /** Dead letters of a chain that left the queue unsent. */
   evicted(outlet: Outlet, evicted: Evicted): void;
 }

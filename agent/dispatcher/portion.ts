@@ -44,14 +44,18 @@ export function isBelow(memory: Memory, marks: readonly number[], records: Recor
   return offsetOf(memory, records, row) < marks[bitsOf(memory, records, row) & STREAM_MASK]!;
 }
 
-/** Raises marks to behind the last row of each stream in [from, to). */
+/**
+ * Raises marks to behind the last row of each stream in [from, to). A row that was joined counts with its last part: who
+ * reads again from the middle of it gets the parts from there on as a line, and must know that one.
+ */
 export function raise(memory: Memory, marks: number[], records: Records, from: number, to: number): void {
   const present = memory.kernels.classes(records.block, records.cap, 0, from, to);
   for (let stream = 0; stream < STREAMS; stream++) {
     if (!(present & (0x11111111 << stream))) continue;
     let row = to - 1;
     while ((bitsOf(memory, records, row) & STREAM_MASK) !== stream) row--;
-    marks[stream] = Math.max(marks[stream]!, offsetOf(memory, records, row) + 1);
+    const at = records.lastParts?.get(row) ?? offsetOf(memory, records, row);
+    marks[stream] = Math.max(marks[stream]!, at + 1);
   }
 }
 

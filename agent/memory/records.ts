@@ -39,6 +39,8 @@ export interface Records {
   verdicts: number;
   /** Some rows are JOINED. */
   joined: boolean;
+  /** By row, where the last part of a JOINED one begins in the chain: there it came out, and no line of its stream before that is new. */
+  lastParts?: ReadonlyMap<number, number>;
 }
 
 /** A row as an object. */

@@ -56,6 +56,11 @@ export async function programPaths(programs: readonly Program[]): Promise<string
   return paths;
 }
 
+/** Judges CRDs as the oldest Kubernetes that we support does: oldest/main.go. */
+export async function oldestJudge(): Promise<string> {
+  return buildGo({ name: "oldest-kubernetes", folder: join(folder, "oldest"), target: "." });
+}
+
 /** Built from modules, Kubernetes does not know its version. */
 function versionVariables(goMod: string): Record<string, string> {
   const [, version = "", major = "", minor = ""] =
@@ -64,9 +69,14 @@ function versionVariables(goMod: string): Record<string, string> {
   return { [`${place}.gitVersion`]: version, [`${place}.gitMajor`]: major, [`${place}.gitMinor`]: minor };
 }
 
-if (import.meta.main && !process.env["KUBECONFIG"]) {
+/** Builds what the tests in test/api need, before any test has its limit of time. */
+async function buildAll(): Promise<void> {
+  if (skipWithoutGo() === false) await oldestJudge();
+  if (process.env["KUBECONFIG"]) return;
   const programs: Program[] = ["etcd", "kube-apiserver", "kubectl", "kube-controller-manager"];
   const reason = skipWithoutPrograms(programs.slice(0, 3));
   if (reason === false) await programPaths(programs);
   else process.stderr.write(`tests with a Kubernetes API server are skipped: ${reason}\n`);
 }
+
+if (import.meta.main) await buildAll();

@@ -28,6 +28,7 @@ export type Act =
       stream: "stdout" | "stderr";
       kind: "line" | "dropped" | "poison" | "junk" | "parts";
       count: number;
+      open: boolean;
     }
   | { act: "wait"; ms: number }
   | { act: "rotate" | "restart" | "delete"; container: number }
@@ -56,6 +57,7 @@ const writes: fc.Arbitrary<Act> = fc.record({
   stream: fc.constantFrom("stdout" as const, "stdout" as const, "stderr" as const),
   kind: fc.constantFrom("line" as const, "line" as const, "line" as const, "dropped", "poison", "junk", "parts"),
   count: fc.oneof({ weight: 3, arbitrary: fc.integer({ min: 1, max: 5 }) }, fc.integer({ min: 1, max: 400 })),
+  open: fc.boolean(),
 });
 
 export const acts: fc.Arbitrary<Act[]> = fc.array(
@@ -124,17 +126,13 @@ export function configOf(setup: Setup, batchSize = setup.batchSize, sinks = 2): 
   };
 }
 
-function write(world: SimWorld, setup: Setup, act: Act & { act: "write" }): void {
-  const kind = act.kind === "dropped" && !setup.drop ? "line" : act.kind;
-  // Parts that together stay below maxLineBytes.
-  world.write(act.container, act.stream, kind, kind === "parts" ? Math.min(act.count, 60) : act.count);
-}
-
 /** Carries an act out. Acts that make no sense at the moment do nothing. */
 export async function perform(world: SimWorld, setup: Setup, act: Act): Promise<void> {
   switch (act.act) {
-    case "write":
-      return write(world, setup, act);
+    case "write": {
+      const kind = act.kind === "dropped" && !setup.drop ? "line" : act.kind;
+      return world.write(act.container, act.stream, kind, act.count, act.open);
+    }
     case "wait":
       await world.clock.run(act.ms);
       return;

@@ -166,6 +166,6 @@ test("a bad configuration is refused in one line with file, line and field; the 
   const lines = sinks.changing.set.lines;
   await eventually("deliveries by the old configuration", () => sinks.changing.set.lines > lines + 500);
   const after = await batches(agent);
-  for (const name of ["steady", "changing"]) assert.ok(after[name]! > before[name]!, `${name} began anew`);
+  for (const name of ["steady", "changing"]) assert.ok(after[name]! >= before[name]!, `${name} began anew`);
   await world.finish();
 });

@@ -313,7 +313,10 @@ export class Rig {
       wake: () => this.wake(),
       dirty: (subscription) => this.#dirty.add(subscription),
       done: () => this.wake(),
-      save: (subscriptions) => this.save(subscriptions),
+      save: (subscriptions) => {
+        this.save(subscriptions);
+        return !this.disk.full;
+      },
       evicted: (outlet, { chain, lines, bytes }) => outlet.subscriptions.get(chain)?.evicted(lines, bytes),
     };
   }
