@@ -17,8 +17,8 @@ const INTRODUCTION = `# Field reference
 Made from the schema by \`npm run gen\`; do not edit. All documents have \`apiVersion: tailrace.dev/v1alpha1\`. A field that
 is left out or null has its default; 0, false and "" are values. Unknown fields are refused.
 
-- **Sizes** are a number of bytes or a number with a unit: \`500k\`, \`8Mi\`, \`1.5Gi\` (k, M, G, T by 1000; Ki, Mi, Gi, Ti by 1024);
-  a fraction of a byte counts as a whole one.
+- **Sizes** are Kubernetes quantities: a number of bytes or a number with a unit, \`500k\`, \`8Mi\`, \`1.5Gi\` (k, M, G, T by 1000;
+  Ki, Mi, Gi, Ti by 1024). A fraction of a byte counts as a whole one.
 - **Durations** are numbers with a unit, one after the other: \`250ms\`, \`30s\`, \`1m30s\`, \`168h\`.
 - **Globs** are names in which \`*\` stands for any characters.
 - **Patterns** are regular expressions in RE2 syntax, found anywhere in the text. They run in linear time; lookaround and

@@ -18,6 +18,8 @@ export interface Row {
   /** Linear offset; by default behind the row before. */
   at?: number;
   joined?: boolean;
+  /** Linear offset of the last part of a joined one. */
+  lastAt?: number;
   verdict?: number;
 }
 
@@ -75,5 +77,6 @@ export function lay(memory: Memory, base: number, rows: readonly Row[], pool?: P
     at += raw;
   }
   const joined = rows.some((row) => row.joined);
-  return { block, cap, count: rows.length, base, chunks: [chunk], verdicts, joined };
+  const lastParts = new Map(rows.flatMap(({ lastAt }, row) => (lastAt === undefined ? [] : [[row, lastAt]])));
+  return { block, cap, count: rows.length, base, chunks: [chunk], verdicts, joined, lastParts };
 }

@@ -182,6 +182,30 @@ test("a line that was joined from parts holds the Position where it begins until
   assert.equal(subscription.saved(Infinity).from, subscription.read);
 });
 
+test("read again from the middle of a joined line that was settled, its other parts are known", () => {
+  // stdout's line from 0 was joined with the part at 100; between them stderr began a line that is open.
+  const subscription = open({ end: 150 });
+  read(subscription, [{ text: "whole", at: 0, raw: 100, joined: true, lastAt: 100 }], 0);
+  subscription.settle(subscription.portions[0]!, 1, "delivered");
+  subscription.read = 150;
+  const saved = structuredClone(subscription.saved(50));
+  assert.equal(saved.from, 50);
+  subscription.release({ at: 50, raw: 50 });
+  for (const one of [subscription, open({ end: 150, saved })]) {
+    balanced(one);
+    read(
+      one,
+      [
+        { text: "its end", at: 100, raw: 50 },
+        { text: "new", at: 150, raw: 50 },
+      ],
+      50,
+    );
+    assert.deepEqual([one.rows, one.ahead], [1, 0]);
+    assert.equal(one.at(one.portions[0]!.records, one.portions[0]!.from), 150);
+  }
+});
+
 test("bytes that are gone are lost, but not those that were settled before", () => {
   const subscription = open({ end: 500 });
   read(subscription, [{ text: "a", at: 100, raw: 100 }], 100);
