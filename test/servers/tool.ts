@@ -173,7 +173,8 @@ export async function startServer(
   const closed = once(child, "close");
   const onExit = (): void => {
     child.kill("SIGKILL");
-    rmSync(folder, { recursive: true, force: true });
+    // It may still be writing for a moment.
+    rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 });
   };
   process.on("exit", onExit);
   const stop = async (): Promise<void> => {
