@@ -46,16 +46,18 @@ function broken(path: string, source: string): string[] {
   for (const { target, typesOnly } of importsOf(path, source)) {
     const complain = (rule: string): void => void sentences.push(`${path} imports ${target}: ${rule}`);
     if (PURE.test(path) && IO.test(target) && !typesOnly) complain("it may do no I/O");
-    if (!/^(crds|agent|cli|test|package\.json)\b/.test(target)) continue;
+    if (!/^(crds|kube|agent|cli|test|package\.json)\b/.test(target)) continue;
     if (target.startsWith("test/")) {
       if (!path.startsWith("test/")) complain("nothing imports tests");
     } else if (path.startsWith("crds/")) {
       if (!target.startsWith("crds/")) complain("crds/ imports nothing of ours");
+    } else if (path.startsWith("kube/")) {
+      if (!target.startsWith("kube/")) complain("kube/ imports nothing of ours");
     } else if (path.startsWith("agent/")) {
       if (target.startsWith("cli/")) complain("agent/ never imports cli/");
       else checkAgent(path, target, typesOnly, complain);
-    } else if (path.startsWith("cli/") && !/^(cli\/|crds\/|agent\/[^/]+$|package\.json$)/.test(target)) {
-      complain("cli/ imports no stage, only agent/*.ts and crds/");
+    } else if (path.startsWith("cli/") && !/^(cli\/|crds\/|kube\/|agent\/[^/]+$|package\.json$)/.test(target)) {
+      complain("cli/ imports no stage, only agent/*.ts, kube/ and crds/");
     }
   }
   return sentences;
@@ -64,7 +66,10 @@ function broken(path: string, source: string): string[] {
 function checkAgent(path: string, target: string, typesOnly: boolean, complain: (rule: string) => void): void {
   if (WIRING.includes(path) || target.startsWith("crds/") || SHARED.test(target)) return;
   const [from, to] = [path.split("/")[1]!, target.split("/")[1]!];
-  if (SHARED.test(path)) {
+  if (target.startsWith("kube/")) {
+    if (STAGES.includes(from) || SHARED.test(path))
+      complain("a stage, and what all stages share, knows no Kubernetes API");
+  } else if (SHARED.test(path)) {
     if (!typesOnly) complain("what all stages share imports no stage");
   } else if (!STAGES.includes(from)) {
     if (STAGES.includes(to) && !typesOnly) complain(`only ${WIRING.join(", ")} know the stages; others import types`);
@@ -81,7 +86,7 @@ function filesOf(under: string): string[] {
     .map((entry) => relative(ROOT, join(entry.parentPath, entry.name)));
 }
 const read = (path: string): string => readFileSync(join(ROOT, path), "utf8");
-const sources = ["crds", "agent", "cli", "test"].flatMap(filesOf).filter((path) => path.endsWith(".ts"));
+const sources = ["crds", "kube", "agent", "cli", "test"].flatMap(filesOf).filter((path) => path.endsWith(".ts"));
 
 test("imports follow the arrows", () => {
   assert.deepEqual(
@@ -107,6 +112,12 @@ test("an import against an arrow is noticed", () => {
     ["agent/memory/a.ts", 'import { x } from "../collect/chain.ts";'],
     ["cli/a.ts", 'const { x } = await import("../agent/sinks/loki.ts");'],
     ["cli/a.ts", 'import { x } from "../test/support/x.ts";'],
+    ["kube/a.ts", 'import type { Clock } from "../agent/clock.ts";'],
+    ["kube/a.ts", 'import { x } from "../crds/config.ts";'],
+    ["crds/a.ts", 'import { x } from "../kube/client.ts";'],
+    ["agent/collect/a.ts", 'import type { KubeObject } from "../../kube/objects.ts";'],
+    ["agent/sinks/a.ts", 'import { x } from "../../kube/http.ts";'],
+    ["agent/ledger.ts", 'import { x } from "../kube/client.ts";'],
   ];
   for (const [path, source] of wrong) assert.equal(broken(path, source).length, 1, `${path}: ${source}`);
   const right: [path: string, source: string][] = [
@@ -119,6 +130,10 @@ test("an import against an arrow is noticed", () => {
     ["agent/sinks/a.ts", 'import { x } from "../memory/memory.ts";\nimport { y } from "../../crds/template.ts";'],
     ["cli/a.ts", 'import { x } from "../agent/main.ts";\nimport p from "../package.json" with { type: "json" };'],
     ["test/agent/a.ts", 'import { x } from "../../agent/sinks/loki.ts";'],
+    ["kube/a.ts", 'import { Pool } from "undici";\nimport { x } from "./b.ts";'],
+    ["agent/pods.ts", 'import { x } from "../kube/watch.ts";'],
+    ["agent/main.ts", 'import { x } from "../kube/client.ts";'],
+    ["cli/a.ts", 'import { x } from "../kube/client.ts";'],
   ];
   for (const [path, source] of right) assert.deepEqual(broken(path, source), []);
 });

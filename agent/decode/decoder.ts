@@ -13,7 +13,10 @@ import type { Records } from "../memory/records.ts";
 import { Framing } from "./framing.ts";
 import { OpenLine, type OpenWorld } from "./open.ts";
 
-/** An open partial line ends, marked truncated, when its next part is this much later than its first by their own times … */
+/**
+ * An open partial line ends, marked truncated, when its next part is this much later than its last by their own times (so
+ * that where it ends does not depend on where reading began) …
+ */
 const PARTIAL_SECONDS = 60;
 /** … or when no further part was seen for this long. */
 const PARTIAL_MS = PARTIAL_SECONDS * 1000;
@@ -226,7 +229,7 @@ export class Decoder implements Lines {
       const seconds = get(row, columns.SECONDS) >>> 0;
       const framed = (bits & INVALID) === 0;
       let open = framed ? this.#open[stream] : undefined;
-      if (open && (seconds - open.seconds > PARTIAL_SECONDS || at - open.at > SPAN_BYTES_MAX)) {
+      if (open && (seconds - open.lastSeconds > PARTIAL_SECONDS || at - open.at > SPAN_BYTES_MAX)) {
         this.#emit(open, into, out++, TRUNCATED | JOINED);
         open = this.#open[stream] = undefined;
       }
@@ -239,6 +242,7 @@ export class Decoder implements Lines {
       this.#open[stream] = open;
       open.add(get(row, columns.START), get(row, columns.END), get(row, columns.RAW), bits, now);
       open.lastAt = at;
+      open.lastSeconds = seconds;
       if (bits & PARTIAL) continue;
       counts.joined++;
       this.#emit(open, into, out++, JOINED);

@@ -39,8 +39,9 @@ export class OpenLine {
   readonly nanos: number;
   /** BITS of its parts; TRUNCATED once text was cut. */
   bits = 0;
-  /** Linear offset of its last part so far. */
+  /** Linear offset and time of its last part so far. */
   lastAt: number;
+  lastSeconds: number;
   /** Source bytes so far. */
   raw = 0;
   /** Text bytes kept so far. */
@@ -53,7 +54,7 @@ export class OpenLine {
   constructor(world: OpenWorld, at: number, seconds: number, nanos: number) {
     this.#world = world;
     this.at = this.lastAt = at;
-    this.seconds = seconds;
+    this.seconds = this.lastSeconds = seconds;
     this.nanos = nanos;
     world.budget.lines++;
   }

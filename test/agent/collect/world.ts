@@ -12,6 +12,12 @@ export const SOURCE: Source = {
   ...{ id: "uid/app/0", namespace: "ns", pod: "pod", uid: "uid", container: "app", restart: 0, node: "n" },
 };
 
+let count = 0;
+/** A line that is like no other. */
+export const line = (text = "x".repeat(count % 7)): string =>
+  `2026-11-24T10:00:00.${String(count++).padStart(9, "0")}Z stdout F ${text}\n`;
+export const lines = (n: number): string => Array.from({ length: n }, () => line()).join("");
+
 /** A log that keeps its lines. */
 export function memoryLog(lines: string[]): Log {
   const say =
@@ -111,4 +117,13 @@ export class ChainWorld {
     }
     return text;
   }
+}
+
+/** A world whose first file was read. */
+export function reading(): ChainWorld {
+  const world = new ChainWorld();
+  world.write(lines(3));
+  world.chain.refresh();
+  world.read();
+  return world;
 }

@@ -165,6 +165,7 @@ export function plainRows(
 ): Row[] {
   const rows: Row[] = [];
   const open = new Map<string, Row>();
+  const lastSeconds = new Map<string, number>();
   const source = content.toString("latin1");
   let last: number | undefined;
   const leading: Row[] = [];
@@ -195,7 +196,7 @@ export function plainRows(
       last = framed.seconds;
       for (const row of leading.splice(0)) row.seconds = last;
       let joined = open.get(framed.stream);
-      if (joined && framed.seconds - joined.seconds > 60) {
+      if (joined && framed.seconds - lastSeconds.get(framed.stream)! > 60) {
         rows.push({ ...joined, truncated: true });
         joined = undefined;
         open.delete(framed.stream);
@@ -207,6 +208,7 @@ export function plainRows(
         joined.raw += part.raw;
         joined.last = at;
       }
+      lastSeconds.set(framed.stream, framed.seconds);
       if (framed.partial) open.set(framed.stream, joined ?? part);
       else {
         rows.push(joined ?? part);
