@@ -109,7 +109,7 @@ test("stopped by its own handler or reporter it rests at once, in the middle of 
   await handled.begin();
   const event = (name: string): string =>
     `${JSON.stringify({ type: "ADDED", object: { metadata: { name, namespace: "shop", uid: name, resourceVersion: "2000" } } })}\n`;
-  handled.model.insertAll(["a", "b", ..."cdefghijk"].map(event).join(""));
+  handled.model.insertAll("abcdefghijk".split("").map(event).join(""));
   await handled.clock.run(60_000);
   await handled.watch.stop();
   assert.deepEqual(seen, ["shop/a", "shop/b"]);
