@@ -1,16 +1,21 @@
 /**
- * One agent per data directory: a listening unix socket in it. It vanishes with the process, however that ends, and
- * works in containers, where every agent has the same process id.
+ * One agent per data directory: a listening unix socket in it, which dies with the process, however that ends, and works
+ * in containers, where every agent has the same process id.
+ *
+ *     lock.7    the holder's, or, when nobody listens, that of the last one
+ *
+ * Who finds it dead puts its own beside it, with the next number; a name is given once. Numbers only grow, and nobody takes
+ * away one that may be alive, so of many that come at once the one with the highest number has it.
  */
 import { randomUUID } from "node:crypto";
+import { closeSync, linkSync, openSync, readdirSync, rmSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
-import { closeSync, linkSync, openSync, renameSync, rmSync } from "node:fs";
 import { hasCode } from "./disk.ts";
 
-const NAME = "lock";
+const NAME = /^lock\.(\d{1,15})$/;
 const ANSWER_MS = 2_000;
-/** A lock left behind by a killed process may be found, and taken away by others, so often before that is strange. */
-const TRIES_MAX = 20;
+/** Each try but the last finds that somebody else was faster, who then has the lock unless it dies at once. */
+const TRIES_MAX = 50;
 
 /** Another agent has the data directory; the message says which. */
 export class LockedError extends Error {}
@@ -19,37 +24,49 @@ export class LockedError extends Error {}
 export async function lockDirectory(directory: string): Promise<() => Promise<void>> {
   // Socket paths are limited to 107 bytes; one through our own descriptor of the directory is short whatever that is.
   const fd = openSync(directory, "r");
-  const at = (name: string): string => `/proc/self/fd/${fd}/${name}`;
+  const at = (name: string | number): string =>
+    `/proc/self/fd/${fd}/${typeof name === "number" ? `lock.${name}` : name}`;
   const server = createServer((socket) => socket.on("error", () => undefined).end(String(process.pid)));
   server.unref();
-  const own = `${NAME}.${randomUUID().slice(0, 8)}`;
-  try {
-    await listen(server, at(own));
-    for (let tries = 1; !isNew(at(own), at(NAME)); tries++) {
-      const holder = await askHolder(at(NAME));
-      if (holder !== undefined || tries > TRIES_MAX) {
-        throw new LockedError(
-          `${directory} is in use by another agent (process ${holder ?? "unknown"}); ` +
-            "give each its own --data-dir, or stop that one",
-        );
-      }
-      await removeDead(at(NAME), at(`${own}.dead`));
-    }
-    rmSync(at(own));
-  } catch (error) {
-    await close(server);
-    closeSync(fd);
-    throw error;
-  }
-  return async () => {
-    // First the name: whoever finds it may ask.
-    rmSync(at(NAME), { force: true });
-    await close(server);
+  const temporary = `locking.${randomUUID().slice(0, 8)}`;
+  const free = async (): Promise<void> => {
+    await new Promise<void>((resolve) => server.close(() => resolve()));
     closeSync(fd);
   };
+  try {
+    await listen(server, at(temporary));
+    for (let tries = 0; tries < TRIES_MAX; tries++) {
+      const last = numbersIn(at("")).at(-1) ?? 0;
+      const holder = last > 0 ? await askHolder(at(last)) : undefined;
+      if (holder !== undefined) throw lockedBy(directory, holder);
+      if (!isNew(at(temporary), at(last + 1))) continue;
+      const numbers = numbersIn(at(""));
+      if (numbers.at(-1) === last + 1) {
+        for (const number of numbers.slice(0, -1)) rmSync(at(number), { force: true });
+        rmSync(at(temporary));
+        return free;
+      }
+      // Somebody had gone on from there while we were looking.
+      rmSync(at(last + 1), { force: true });
+    }
+    throw lockedBy(directory, "unknown");
+  } catch (error) {
+    await free();
+    throw error;
+  }
 }
 
-/** Gives the socket at `own` the name of the lock; false: somebody has that. */
+function lockedBy(directory: string, holder: string): LockedError {
+  const advice = "give each its own --data-dir, or stop that one";
+  return new LockedError(`${directory} is in use by another agent (process ${holder}); ${advice}`);
+}
+
+function numbersIn(directory: string): number[] {
+  const numbers = readdirSync(directory).flatMap((name) => NAME.exec(name)?.[1] ?? []);
+  return numbers.map(Number).sort((a, b) => a - b);
+}
+
+/** Gives the socket at `own` another name; false: that is taken. */
 function isNew(own: string, name: string): boolean {
   try {
     linkSync(own, name);
@@ -58,18 +75,6 @@ function isNew(own: string, name: string): boolean {
     if (hasCode(error, "EEXIST")) return false;
     throw error;
   }
-}
-
-/** Takes away a socket that nobody listens to. Another agent may have put its own there by now: that is put back. */
-async function removeDead(name: string, aside: string): Promise<void> {
-  try {
-    renameSync(name, aside);
-  } catch (error) {
-    if (hasCode(error, "ENOENT")) return;
-    throw error;
-  }
-  if ((await askHolder(aside)) !== undefined) isNew(aside, name);
-  rmSync(aside, { force: true });
 }
 
 /** The process id of the agent behind a socket; undefined when nobody listens. */
@@ -92,9 +97,4 @@ function listen(server: Server, path: string): Promise<void> {
       resolve();
     });
   });
-}
-
-/** Resolves when the server is closed; one that never listened is. */
-function close(server: Server): Promise<void> {
-  return new Promise((resolve) => server.close(() => resolve()));
 }

@@ -91,7 +91,7 @@ suite("a data directory in trouble", { concurrency: 4 }, () => {
     const { place } = await world(t);
     const first = await place.start();
     await first.kill();
-    assert.ok(existsSync(join(place.dataDir, "lock")));
+    assert.ok(existsSync(join(place.dataDir, "lock.1")));
     const second = await place.start();
     assert.equal((await second.stop()).code, 0);
   });
