@@ -1,5 +1,6 @@
 /** How to reach one API server, and as whom: what is known at one moment (config.ts finds it out and keeps it current). */
 import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
 
 /** A sentence about credentials or the file that should hold them. */
 export class AccessError extends Error {
@@ -50,5 +51,15 @@ export class Access {
   equals(other: Access): boolean {
     const same = this.connectionId === other.connectionId && this.#token === other.#token;
     return same && this.server.href === other.server.href && this.namespace === other.namespace;
+  }
+}
+
+/** A file of credentials; rejects with AccessError. */
+export async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new AccessError(`${path} cannot be read: ${code ?? String(error)}`);
   }
 }

@@ -130,7 +130,7 @@ export class KubeClient {
         query.set("resourceVersion", notOlderThan);
         query.set("resourceVersionMatch", "NotOlderThan");
       }
-      const path = `${pathOf(resource, { namespace: options.namespace })}?${query}`;
+      const path = `${pathOf(resource, { namespace: options.namespace })}?${query.toString()}`;
       let page: List;
       try {
         page = listOf(await this.#json({ method: "GET", path, accept, bytesMax: pageBytesMax }, options), path);
@@ -179,7 +179,7 @@ export class KubeClient {
     options: ApplyOptions,
   ): Promise<Stored<D>> {
     const query = new URLSearchParams({ fieldManager: options.manager, force: String(options.force ?? false) });
-    const path = `${pathOf(resource, object.metadata, options.subresource)}?${query}`;
+    const path = `${pathOf(resource, object.metadata, options.subresource)}?${query.toString()}`;
     return this.#write("PATCH", path, APPLY_TYPE, filled(resource, object), options);
   }
 
@@ -203,7 +203,7 @@ export class KubeClient {
     query.set("timeoutSeconds", String(options.lifeSeconds));
     const { signal, onData, openMs: timeoutMs } = options;
     const accept = options.metadataOnly ? metadataAs("PartialObjectMetadata") : JSON_TYPE;
-    const path = `${pathOf(resource, { namespace: options.namespace })}?${query}`;
+    const path = `${pathOf(resource, { namespace: options.namespace })}?${query.toString()}`;
     await this.#send({ method: "GET", path, accept, timeoutMs, bytesMax: 0, signal, onData });
   }
 

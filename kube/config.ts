@@ -4,10 +4,9 @@
  * about to be made, so that a new token or CA is in use one second later; a request or watch under way is left alone.
  */
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
-import { Access, AccessError } from "./access.ts";
+import { Access, AccessError, readText } from "./access.ts";
 import type { Clock } from "./clock.ts";
 import { readKubeconfig } from "./kubeconfig.ts";
 
@@ -98,7 +97,7 @@ export function findAccess(options: AccessOptions = {}): () => Promise<Access> {
 async function readServiceAccount(directory: string, host: string, port: string): Promise<Access> {
   const address = host.includes(":") ? `[${host}]` : host;
   const read = async (name: string): Promise<string> => {
-    const text = (await readFile(join(directory, name), "utf8")).trim();
+    const text = (await readText(join(directory, name))).trim();
     if (text === "") throw new AccessError(`${join(directory, name)} is empty`);
     return text;
   };

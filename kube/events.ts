@@ -14,6 +14,11 @@ export class Rewound extends Error {
   override readonly name = "Rewound";
 }
 
+/** Nothing came for too long. */
+export class Silence extends Error {
+  override readonly name = "Silence";
+}
+
 /** Throws BadAnswer. */
 export function eventOf(line: Buffer): WatchEvent {
   let value: unknown;

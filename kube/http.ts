@@ -13,6 +13,8 @@ import { ConnectionError, TooLong } from "./errors.ts";
 /** Each watch holds one for its life. */
 const CONNECTIONS_MAX = 128;
 const CONNECT_MS_MAX = 10_000;
+/** Idle so long, a connection is probed: ten times a second apart, as Node sets it. */
+const KEEPALIVE_MS = 30_000;
 /** Of an answer that is not 2xx nobody reads more. */
 const ERROR_BYTES_MAX = 64 * 1024;
 
@@ -50,6 +52,7 @@ export class Http {
   #open: { id: string; dispatcher: Dispatcher } | undefined;
   /** Of credentials that are no more: they end with their last request. */
   readonly #leaving = new Set<Dispatcher>();
+  #closed = false;
 
   constructor(credentials: Credentials, clock: Clock, userAgent: string, connect: Connect = connectPool) {
     this.#credentials = credentials;
@@ -67,8 +70,9 @@ export class Http {
     return fresh === access ? reply : this.#exchange(fresh, call);
   }
 
-  /** Ends every request and connection. */
+  /** Ends every request and connection; later requests fail. */
   async close(): Promise<void> {
+    this.#closed = true;
     const all = [...this.#leaving, ...(this.#open ? [this.#open.dispatcher] : [])];
     this.#open = undefined;
     await Promise.all(all.map(async (dispatcher) => dispatcher.destroy()));
@@ -80,6 +84,7 @@ export class Http {
     const exchange = new Exchange(call, `${method} ${access.server.host}${base}${call.path.replace(/\?.*/, "")}`);
     const onAbort = (): void => exchange.stop(signal!.reason as Error);
     if (signal?.aborted) throw signal.reason as Error;
+    if (this.#closed) throw new ConnectionError("the client is closed");
     signal?.addEventListener("abort", onAbort, { once: true });
     exchange.cancelTimer = this.#clock.after(timeoutMs, () => exchange.fail(`no answer within ${timeoutMs} ms`));
     try {
@@ -127,7 +132,9 @@ function connectPool(access: Access): Dispatcher {
     // One clock for all limits, above.
     ...{ headersTimeout: 0, bodyTimeout: 0 },
     connect: {
-      ...{ timeout: CONNECT_MS_MAX, keepAlive: true, rejectUnauthorized: !insecure },
+      ...{ timeout: CONNECT_MS_MAX, rejectUnauthorized: !insecure },
+      // A watch says nothing for minutes: who is gone without a word is found out by the kernel, within a minute.
+      ...{ keepAlive: true, keepAliveInitialDelay: KEEPALIVE_MS },
       ...(ca === undefined ? {} : { ca }),
       ...(cert === undefined ? {} : { cert }),
       ...(key === undefined ? {} : { key }),

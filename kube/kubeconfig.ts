@@ -3,10 +3,9 @@
  * files beside them. Whatever would make us somebody else than the file says, or needs a program, is refused.
  */
 import { Buffer } from "node:buffer";
-import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { load } from "js-yaml";
-import { Access, AccessError } from "./access.ts";
+import { Access, AccessError, readText } from "./access.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -66,7 +65,7 @@ class Reader {
   }
 
   async config(): Promise<Fields> {
-    const text = await this.#file(this.#path);
+    const text = await readText(this.#path);
     let value: unknown;
     try {
       value = load(text);
@@ -122,16 +121,7 @@ class Reader {
 
   /** Paths are relative to the kubeconfig. */
   async #beside(path: string): Promise<string> {
-    return this.#file(resolve(dirname(this.#path), path));
-  }
-
-  async #file(path: string): Promise<string> {
-    try {
-      return await readFile(path, "utf8");
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      throw new AccessError(`${path} cannot be read: ${code ?? String(error)}`);
-    }
+    return readText(resolve(dirname(this.#path), path));
   }
 }
 

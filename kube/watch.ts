@@ -2,7 +2,8 @@
  * Keeps a trimmed copy of a collection: a list in pages, then a watch from where the list stood, for as long as it takes.
  *
  *   the server ends the watch       go on from the last event or bookmark
- *   a cut, a refusal, silence       the same after a while: exponential backoff with full jitter
+ *   silence                         the same, on a new connection
+ *   a cut, a refusal                the same after a while: exponential backoff with full jitter
  *   410, in an answer or an event   list anew; what was deleted meanwhile is what the list does not show
  *   the same bad answer repeatedly  list anew: the list steps over an event that cannot be read
  *   versions that run backwards     list anew: the server was restored from an older state
@@ -14,43 +15,10 @@ import { Cache, type Change } from "./cache.ts";
 import type { KubeClient, Selection } from "./client.ts";
 import type { Clock } from "./clock.ts";
 import { ApiError, BadAnswer, ConnectionError, isVerdict, type Status } from "./errors.ts";
-import { eventOf, isOlder, Rewound } from "./events.ts";
+import { eventOf, isOlder, Rewound, Silence } from "./events.ts";
 import { Lines } from "./lines.ts";
 import { type Kept, keyOf, type KubeObject, type Resource } from "./objects.ts";
-
-export interface WatchIntervals {
-  /** A connection without an event or bookmark for so long is dead. The API server sends a bookmark every minute. */
-  readonly silentMs: number;
-  /** How long the server is asked to keep a watch; at random between this and twice as much. */
-  readonly lifeMs: number;
-  /** A watch that lasted so long counts as a success although it brought nothing. */
-  readonly steadyMs: number;
-  /** The first wait is at random below the base, each further one below twice as much, at most the maximum. */
-  readonly retryBaseMs: number;
-  readonly retryMaxMs: number;
-}
-
-export const watchIntervals: WatchIntervals = {
-  ...{ silentMs: 90_000, lifeMs: 300_000, steadyMs: 5_000, retryBaseMs: 800, retryMaxMs: 30_000 },
-};
-
-/** `pick`: an object could not be trimmed and is not in the cache, or is there as it was before. */
-export type Trouble = "list" | "watch" | "pick" | "handler";
-
-export interface WatchOptions<T extends Kept> extends Selection {
-  /**
-   * The first list may come from the server's memory, and may be seconds old; later ones are no older than what was
-   * seen. For what every node asks at once.
-   */
-  readonly fromMemory?: boolean;
-  /** What is kept of an object; it must not hold on to the rest. */
-  readonly pick: (object: KubeObject) => T;
-  readonly onChange?: (change: Change<T>) => void;
-  /** Hears of everything that went wrong; the watch goes on. */
-  readonly onTrouble?: (error: Error, during: Trouble) => void;
-  readonly intervals?: Partial<WatchIntervals>;
-  readonly random?: () => number;
-}
+import { type Trouble, type WatchIntervals, watchIntervals, type WatchOptions } from "./watch-options.ts";
 
 /** An event takes more than an object, by a little. */
 const LINE_BYTES_MAX = (8 << 20) + 1024;
@@ -61,11 +29,12 @@ const VERDICTS_MAX = 3;
 export class Watch<T extends Kept> {
   /** True once the first list is complete, false when stopped before that. */
   readonly synced: Promise<boolean>;
-  /** Complete lists, connections that brought something, and when the server was last heard (the clock's now). */
-  readonly counts = { lists: 0, connections: 0, heardAt: -Infinity };
+  /** Complete lists, watches that brought something, watches left for their silence; when the server was last heard. */
+  readonly counts = { lists: 0, connections: 0, silent: 0, heardAt: -Infinity };
   readonly #client: KubeClient;
   readonly #clock: Clock;
   readonly #resource: Resource;
+  readonly #selection: Selection;
   readonly #options: WatchOptions<T>;
   readonly #intervals: WatchIntervals;
   readonly #random: () => number;
@@ -83,13 +52,18 @@ export class Watch<T extends Kept> {
   #failures = 0;
   /** Answers in a row that were verdicts on the version, since it was last listed. */
   #verdicts = 0;
+  /** How long the next connection may be silent. */
+  #patienceMs: number;
 
   constructor(client: KubeClient, clock: Clock, resource: Resource, options: WatchOptions<T>) {
     this.#client = client;
     this.#clock = clock;
     this.#resource = resource;
+    const { namespace, labelSelector, fieldSelector, metadataOnly } = options;
+    this.#selection = { namespace, labelSelector, fieldSelector, metadataOnly };
     this.#options = options;
     this.#intervals = { ...watchIntervals, ...options.intervals };
+    this.#patienceMs = this.#intervals.silentMs;
     this.#random = options.random ?? Math.random;
     this.#cache = new Cache((change) => this.#tell(change));
     this.synced = new Promise((resolve) => {
@@ -137,7 +111,8 @@ export class Watch<T extends Kept> {
       await this.#follow(this.#version!);
     } catch (error) {
       if (this.#stopped) return 0;
-      failure = error;
+      // Not a failure: where nothing changes it is the rule.
+      if (!(error instanceof Silence)) failure = error;
     }
     const lasted = this.#clock.now() - openedAt;
     if (lasted >= steadyMs || this.counts.connections > connections) this.#failures = this.#verdicts = 0;
@@ -161,13 +136,13 @@ export class Watch<T extends Kept> {
   }
 
   async #list(): Promise<void> {
-    const { namespace, labelSelector, fieldSelector, metadataOnly, fromMemory } = this.#options;
+    const { fromMemory, pageObjectsMax } = this.#options;
     const { signal } = this.#abort;
     const notOlderThan = fromMemory ? this.#seen : undefined;
-    const selection = { namespace, labelSelector, fieldSelector, metadataOnly };
+    const options = { ...this.#selection, notOlderThan, signal, ...(pageObjectsMax ? { pageObjectsMax } : {}) };
     this.#cache.beginList();
     let version = "";
-    for await (const page of this.#client.pages(this.#resource, { ...selection, notOlderThan, signal })) {
+    for await (const page of this.#client.pages(this.#resource, options)) {
       for (const object of page.items) {
         if (this.#stopped) return;
         this.#put(object);
@@ -187,6 +162,7 @@ export class Watch<T extends Kept> {
   async #follow(resourceVersion: string): Promise<void> {
     if (this.#stopped) return;
     const { lifeMs, silentMs } = this.#intervals;
+    const patienceMs = this.#patienceMs;
     const abort = this.#abort;
     const lines = new Lines(LINE_BYTES_MAX);
     let lineAt = this.#clock.now();
@@ -195,20 +171,26 @@ export class Watch<T extends Kept> {
       if (this.#stopped || line.length === 0) return;
       this.#event(line);
       this.counts.heardAt = lineAt = this.#clock.now();
+      this.#patienceMs = silentMs;
       if (first) this.counts.connections++;
       first = false;
     };
     // One timer that looks when the last line came is cheaper than one that is set anew for each.
     const look = (): void => {
-      const left = lineAt + silentMs - this.#clock.now();
-      if (left > 0) cancel = this.#clock.after(left, look);
-      else abort.abort(new ConnectionError(`${this.#resource.plural}: no event and no bookmark for ${silentMs} ms`));
+      const left = lineAt + (first ? patienceMs : silentMs) - this.#clock.now();
+      if (left > 0) {
+        cancel = this.#clock.after(left, look);
+        return;
+      }
+      this.counts.silent++;
+      this.#patienceMs = Math.max(silentMs, Math.min(lifeMs, 2 * this.#patienceMs));
+      abort.abort(new Silence(`watch of ${this.#resource.plural}: silence`));
     };
     let cancel = this.#clock.after(silentMs, look);
     try {
-      const { namespace, labelSelector, fieldSelector, metadataOnly } = this.#options;
       await this.#client.follow(this.#resource, {
-        ...{ namespace, labelSelector, fieldSelector, metadataOnly, resourceVersion },
+        ...this.#selection,
+        resourceVersion,
         lifeSeconds: Math.max(1, Math.round((lifeMs * (1 + this.#random())) / 1000)),
         openMs: OPEN_MS_MAX,
         signal: abort.signal,

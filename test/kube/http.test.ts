@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import { test } from "node:test";
+import type { Dispatcher } from "undici";
 import { Access } from "../../kube/access.ts";
 import { Credentials } from "../../kube/config.ts";
 import { ConnectionError, TooLong } from "../../kube/errors.ts";
@@ -44,7 +45,7 @@ test("an answer is taken up to its limit and no further, whether its length is t
 });
 
 test("a refusal of any length is read as far as it is worth", async (t) => {
-  const { http } = await place(t, (line) => {
+  const { http, server } = await place(t, (line) => {
     line.head(500, { "retry-after": "7" });
     for (let i = 0; i < 100; i++) line.write(Buffer.alloc(64 << 10));
   });
@@ -52,6 +53,7 @@ test("a refusal of any length is read as far as it is worth", async (t) => {
   assert.equal(reply.status, 500);
   assert.equal(reply.retryAfterMs, 7_000);
   assert.ok(reply.body.length < 256 << 10);
+  await eventually("the connection to be closed", () => server.connections.open === 0);
 });
 
 test("a server that says nothing is given up in time, before its head and in its body", async (t) => {
@@ -154,5 +156,32 @@ test("closing ends what is under way", async (t) => {
   await came;
   await http.close();
   await sent;
+  await assert.rejects(http.send(call), /the client is closed/);
   await eventually("the connection to end", () => server.connections.open === 0);
+});
+
+test("what a connection still brings after its request was ended goes to nobody", async (t) => {
+  const access = new Access(new URL("http://127.0.0.1:1"), "default", undefined, {});
+  let handler!: Dispatcher.DispatchHandler;
+  const controller = { abort() {} } as unknown as Dispatcher.DispatchController;
+  const dispatch = (_: unknown, given: Dispatcher.DispatchHandler): boolean => {
+    handler = given;
+    handler.onRequestStart?.(controller, {});
+    handler.onResponseStart?.(controller, 200, {});
+    return true;
+  };
+  const nothing = async (): Promise<void> => {};
+  const deaf = { dispatch, close: nothing, destroy: nothing } as unknown as Dispatcher;
+  const http = new Http(new Credentials(async () => access, realClock), realClock, "test", () => deaf);
+  t.after(async () => http.close());
+  const asking = new AbortController();
+  const taken: string[] = [];
+  const onData = (chunk: Buffer): unknown => taken.push(chunk.toString());
+  const sent = assert.rejects(http.send({ ...call, signal: asking.signal, onData }), RangeError);
+  await eventually("the request", () => handler !== undefined);
+  handler.onResponseData?.(controller, Buffer.from("before"));
+  asking.abort(new RangeError("stop"));
+  handler.onResponseData?.(controller, Buffer.from("after"));
+  await sent;
+  assert.deepEqual(taken, ["before"]);
 });

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { watchIntervals } from "../../kube/watch.ts";
+import { watchIntervals } from "../../kube/watch-options.ts";
 import type { Change } from "../../kube/cache.ts";
 import type { Fault } from "../support/kube-faults.ts";
 import { type Item, Observed, shown } from "./support.ts";
@@ -59,8 +59,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constant("wait" as const), ms: fc.nat({ max: 20_000 }) }) },
 );
 
-/** A list that hangs, silence, the longest wait with what Retry-After adds, the latencies of a list and a watch. */
-const settleMs = 60_000 + watchIntervals.silentMs + 2 * watchIntervals.retryMaxMs + 2_000;
+/** A list that hangs, silence at its longest, the longest wait with what Retry-After adds, some latencies. */
+const settleMs = 60_000 + watchIntervals.lifeMs + 2 * watchIntervals.retryMaxMs + 2_000;
 
 function perform({ model }: Observed, step: Step): void {
   switch (step.do) {
